@@ -1,0 +1,102 @@
+"""A number that changes with training progress, as data."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+
+class Curve(NamedTuple):
+    """Piecewise linear in progress, flat before the first knot and after the last.
+
+    Two knots at one time make a jump; the later one holds from that time on. Leading axes stack curves, so one `Curve`
+    can hold the weights of every channel of every schedule and be evaluated at once.
+
+    Fields:
+        times: [..., knots] progress in [0, 1], never decreasing along the last axis.
+        values: [..., knots] the value at each knot.
+
+    >>> rise = piecewise([(0.0, 0.0), (0.5, 1.0)])
+    >>> [float(rise(p)) for p in (0.0, 0.25, 0.5, 1.0)]
+    [0.0, 0.5, 1.0, 1.0]
+    >>> jump = steps([(0.5, 0.0), (1.0, 2.0)])
+    >>> [float(jump(p)) for p in (0.25, 0.5, 1.0)]
+    [0.0, 2.0, 2.0]
+    """
+
+    times: Float[Array | np.ndarray, "*stack knots"]
+    values: Float[Array | np.ndarray, "*stack knots"]
+
+    def __call__(self, progress: Float[Array, ""] | float) -> Float[Array, "*stack"]:
+        """The value at `progress`; shape [...], the stack's leading axes."""
+        passed = jnp.sum(self.times <= progress, axis=-1, keepdims=True)
+        left = jnp.maximum(passed - 1, 0)
+        right = jnp.minimum(passed, self.times.shape[-1] - 1)
+        t0, t1 = (jnp.take_along_axis(self.times, i, -1)[..., 0] for i in (left, right))
+        v0, v1 = (jnp.take_along_axis(self.values, i, -1)[..., 0] for i in (left, right))
+        span = t1 - t0
+        share = jnp.where(span > 0, (progress - t0) / jnp.where(span > 0, span, 1), 0)
+        return v0 + share * (v1 - v0)
+
+
+def constant(value: float) -> Curve:
+    """The same value at every progress.
+
+    >>> float(constant(0.5)(0.3))
+    0.5
+    """
+    return piecewise([(0.0, value)])
+
+
+def piecewise(knots: Sequence[tuple[float, float]]) -> Curve:
+    """A curve through (progress, value) knots.
+
+    Raises:
+        ValueError: there is no knot, or the times decrease.
+    """
+    times = [t for t, _ in knots]
+    if not times or any(a > b for a, b in pairwise(times)):
+        raise ValueError(f"knot times must be given and never decrease, got {times}")
+    return Curve(np.asarray(times, np.float32), np.asarray([v for _, v in knots], np.float32))
+
+
+def steps(pieces: Sequence[tuple[float, float]]) -> Curve:
+    """Constant pieces given as (until, value), each holding up to its `until`; the last holds for ever."""
+    knots, start = [], 0.0
+    for until, value in pieces:
+        knots += [(start, value), (until, value)]
+        start = until
+    return piecewise(knots)
+
+
+def concatenate(pieces: Sequence[tuple[float, Curve]]) -> Curve:
+    """Curves given as (until, curve): each holds up to its `until`, where the next takes over with a jump."""
+    knots: list[tuple[float, float]] = []
+    start = 0.0
+    for until, curve in pieces:
+        inside = [(float(t), float(v)) for t, v in zip(curve.times, curve.values, strict=True) if start < t < until]
+        # Just before `until`, so that a jump of this piece placed exactly there belongs to the next piece.
+        end = float(curve(np.nextafter(np.float32(until), np.float32(start))))
+        knots += [(start, float(curve(start))), *inside, (until, end)]
+        start = until
+    return piecewise(knots)
+
+
+def stack(curves: Sequence[Curve]) -> Curve:
+    """Curves of any number of knots as one `Curve` with a new leading axis; shorter ones repeat their last knot.
+
+    >>> both = stack([constant(1.0), piecewise([(0.0, 0.0), (1.0, 4.0)])])
+    >>> both(0.5).tolist()
+    [1.0, 2.0]
+    """
+    if not curves:
+        return Curve(np.zeros((0, 1), np.float32), np.zeros((0, 1), np.float32))
+    knots = max(c.times.shape[-1] for c in curves)
+
+    def pad(x: Array | np.ndarray) -> np.ndarray:
+        return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, knots - x.shape[-1])], mode="edge")
+
+    return Curve(np.stack([pad(c.times) for c in curves]), np.stack([pad(c.values) for c in curves]))

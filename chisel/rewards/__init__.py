@@ -1,0 +1,1 @@
+"""Rewards: what each channel is worth, when (`schedule`), and how that becomes a number (`signal`, `shaping`)."""

@@ -1,0 +1,1 @@
+"""Agents: networks and learners. One file each; the contract is in `agent`."""

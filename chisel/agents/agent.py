@@ -1,0 +1,51 @@
+"""The contract of a learner, and of what it learns from."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Bool, Float, Int
+
+from chisel.agents.networks import Network
+
+AgentState = Any  # a pytree with a field `params`
+
+
+class Batch(NamedTuple):
+    """What a learner learns from: one rollout, and nothing about why the reward is what it is.
+
+    Fields:
+        observations: [time, worlds, …] what the agent saw.
+        actions, rewards: [time, worlds].
+        ended: true termination: nothing of value follows.
+        truncated: cut off by the time limit: what follows would have been worth something. Never both.
+        finals: [slots, …] the observation after each truncated step (before the reset), in time-major order.
+        last: [worlds, …] the observation after the last step (after a reset, where there was one).
+    """
+
+    observations: Array
+    actions: Int[Array, "time worlds"]
+    rewards: Float[Array, "time worlds"]
+    ended: Bool[Array, "time worlds"]
+    truncated: Bool[Array, "time worlds"]
+    finals: Array
+    last: Array
+
+
+class Agent(NamedTuple):
+    """A learner. Pure functions; everything that learns is in the state.
+
+    Fields:
+        network: what acts, and what probes read: `network.apply(state.params, observation)`.
+        discount: the learner's γ, which shaping must share.
+        init: (key) -> state.
+        act: (params, key, observations [worlds, …]) -> actions [worlds].
+        learn: (state, key, Batch, learning_rate) -> (state, {measure: number}).
+        measures: the names of what `learn` reports, in order.
+    """
+
+    network: Network
+    discount: float
+    init: Callable[[Array], AgentState]
+    act: Callable[[Any, Array, Array], Array]
+    learn: Callable[[AgentState, Array, Batch, Array], tuple[AgentState, dict[str, Array]]]
+    measures: tuple[str, ...]

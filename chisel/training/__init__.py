@@ -1,0 +1,1 @@
+"""Training: one member as a pure function, a population of them over devices."""

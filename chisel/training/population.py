@@ -1,0 +1,141 @@
+"""Members over devices: all of a study trained together by one compiled function."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from chisel.rewards.schedule import Schedule
+from chisel.training.member import Member, Metrics, Plan, make_advance, new
+
+AXIS = "members"
+
+
+def mesh(devices: int | None, members: int) -> Mesh:
+    """The first `devices` devices (all, if None), but no more than there are members."""
+    available = jax.devices()
+    count = min(devices or len(available), len(available), members)
+    return jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=available[:count])
+
+
+def side_by_side(mesh: Mesh, members: int) -> int:
+    """How many members a device takes at once.
+
+    XLA on CPU runs small networks slower side by side than one after another (docs/performance.md); accelerators want
+    them all.
+    """
+    return 1 if mesh.devices.flat[0].platform == "cpu" else -(-members // mesh.size)
+
+
+def spread(function: Callable[..., Any], mesh: Mesh, batch: int, shared: int = 0) -> Callable[..., Any]:
+    """`function` of one member as a function of all, compiled once.
+
+    Members are laid over the devices of `mesh`; a device takes its own one after another, `batch` at a time. What comes
+    out for a member does not depend on which others there are, nor on how many devices: bit for bit on CPU.
+
+    Args:
+        function: (*of_member, *shared) -> pytree of arrays.
+        shared: how many trailing arguments all members share.
+
+    Returns:
+        The same function over arrays with a leading [members] axis (but for the shared ones), jitted. The devices must
+        divide the count: see `lay`.
+    """
+    split, whole = PartitionSpec(AXIS), PartitionSpec()
+
+    def on_device(own: tuple[Any, ...], common: tuple[Any, ...]) -> Any:
+        size = batch if batch > 1 else None
+        return jax.lax.map(lambda one: function(*one, *common), own, batch_size=size)
+
+    laid_out = jax.shard_map(on_device, mesh=mesh, in_specs=(split, whole), out_specs=split, check_vma=False)
+
+    @jax.jit
+    def over_members(*arguments: Any) -> Any:
+        return laid_out(arguments[: len(arguments) - shared], arguments[len(arguments) - shared :])
+
+    return over_members
+
+
+def lay(tree: Any, mesh: Mesh) -> Any:
+    """Arrays of members from the host, laid over the devices; filled up with copies of the last member where the
+    devices do not divide their count.
+    """
+
+    def one(x: Any) -> jax.Array:
+        x = np.asarray(x)
+        x = np.concatenate([x, np.repeat(x[-1:], -len(x) % mesh.size, axis=0)])
+        return jax.device_put(x, NamedSharding(mesh, PartitionSpec(AXIS)))
+
+    return jax.tree.map(one, tree)
+
+
+def gather(tree: Any, members: int) -> Any:
+    """The arrays of the first `members` members, on the host."""
+    return jax.tree.map(lambda x: np.asarray(x)[:members], jax.block_until_ready(tree))
+
+
+def seed_keys(seeds: int, schedules: int) -> np.ndarray:
+    """The key data of every member, [schedules × seeds, 2]: equal seeds get equal keys under every schedule."""
+    keys = jax.vmap(lambda i: jax.random.key_data(jax.random.fold_in(jax.random.key(0), i)))(jnp.arange(seeds))
+    return np.tile(np.asarray(keys), (schedules, 1))
+
+
+class Population:
+    """The members of a study and the one compiled function that trains them.
+
+    Between calls the members' state is on the host or on the devices, as `lay` puts it.
+
+    Args:
+        plan: what is fixed.
+        schedules: stacked over members.
+        devices: how many to use at most.
+    """
+
+    def __init__(self, plan: Plan, schedules: Schedule, devices: int | None = None) -> None:
+        self.members = len(schedules.updates)
+        self.mesh = mesh(devices, self.members)
+        self.plan = plan
+        self._schedules = schedules
+        self._shapes: tuple[Member, Metrics] | None = None
+        self._laid = lay(schedules, self.mesh)
+        self._advance = spread(make_advance(plan), self.mesh, side_by_side(self.mesh, self.members), shared=1)
+
+    def new(self, keys: np.ndarray) -> Member:
+        """All members before their first update, laid over the devices."""
+        begin = spread(lambda schedule, key: new(self.plan, schedule, key), self.mesh, batch=1)
+        return begin(self._laid, lay(keys, self.mesh))
+
+    def shapes(self, keys: np.ndarray, updates: int) -> tuple[Member, Metrics]:
+        """Shapes of what a checkpoint holds: the members' state, and the metrics of that many updates."""
+        if self._shapes is None:
+            state = jax.eval_shape(jax.vmap(lambda s, k: new(self.plan, s, k)), self._schedules, keys)
+            metrics = jax.eval_shape(
+                lambda m, s: self._advance(m, s, np.int32(0))[1], self._laid_shape(state), self._laid
+            )
+            self._shapes = state, metrics
+        state, metrics = self._shapes
+
+        def rows(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((self.members, updates, *x.shape[2:]), x.dtype)
+
+        return state, jax.tree.map(rows, metrics)
+
+    def _laid_shape(self, state: Member) -> Member:
+        count = len(self._laid.updates)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype), state)
+
+    def no_metrics(self, keys: np.ndarray) -> Metrics:
+        """The metrics of no update: arrays of length 0."""
+        return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), self.shapes(keys, 0)[1])
+
+    def compile(self, members: Member) -> None:
+        """Compiles ahead of the first call: by advancing no update at all."""
+        jax.block_until_ready(self._advance(members, self._laid, np.int32(0)))
+
+    def advance(self, members: Member, updates: int) -> tuple[Member, Metrics]:
+        """Trains all members for `updates` ≤ `plan.chunk` updates. Metrics are [members, updates, …] on the host."""
+        members, metrics = self._advance(members, self._laid, np.int32(updates))
+        return members, jax.tree.map(lambda x: x[:, :updates], gather(metrics, self.members))

@@ -1,0 +1,142 @@
+"""Acting in worlds. The one place that knows the time limit, the reset, and termination from truncation.
+
+Terminated: the world says it is over (`world.ended`). Truncated: the time limit cut the episode off. A step is never
+both.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from chisel.worlds.world import State, World, vector
+
+Act = Callable[[Array, Array], Array]  # (key, observations [worlds, …]) -> actions [worlds]
+
+
+class Playing(NamedTuple):
+    """Worlds in the middle of their episodes; every field starts with [worlds]."""
+
+    state: State
+    age: Int[Array, "worlds"]  # steps taken in this episode
+    totals: Float[Array, "worlds channels"]  # what happened in it so far, per channel, unweighted
+
+
+class Episodes(NamedTuple):
+    """The episodes that finished during a rollout."""
+
+    finished: Int[Array, ""]  # how many
+    steps: Float[Array, ""]  # mean length; NaN if none finished
+    totals: Float[Array, "channels"]  # mean of each channel's sum over the episode; NaN if none finished
+
+
+class Rollout(NamedTuple):
+    """What happened; facts only, no reward. Arrays are [time, worlds, …] unless said otherwise."""
+
+    observations: Array
+    actions: Int[Array, "time worlds"]
+    facts: Float[Array, "time worlds channels"]
+    before: Float[Array, "time worlds potentials"]
+    after: Float[Array, "time worlds potentials"]
+    ended: Bool[Array, "time worlds"]
+    truncated: Bool[Array, "time worlds"]
+    finals: Array  # [slots, …] observations after truncated steps, in time-major order
+    last: Array  # [worlds, …]
+    episodes: Episodes
+
+
+def begin(world: World, key: Array, worlds: int, channels: int, params: dict[str, Array]) -> Playing:
+    """Fresh worlds whose clocks are spread over the time limit, so that not all are cut off at one step for ever."""
+    reset_key, age_key = jax.random.split(key)
+    state = jax.vmap(world.reset, (0, None))(jax.random.split(reset_key, worlds), params)
+    return Playing(state, jax.random.randint(age_key, (worlds,), 0, world.limit), jnp.zeros((worlds, channels)))
+
+
+def _where(mask: Array, yes: Any, no: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - 1)), a, b), yes, no)
+
+
+def _potentials(world: World, shaped: tuple[str, ...], state: State) -> Array:
+    if not shaped:
+        return jnp.zeros(0)
+    facts = world.potentials(state)
+    return jnp.stack([facts[name] for name in shaped])
+
+
+def collect(
+    world: World, act: Act, key: Array, playing: Playing, params: dict[str, Array], steps: int, shaped: tuple[str, ...]
+) -> tuple[Playing, Rollout]:
+    """Plays `steps` steps in every world, beginning a new episode wherever one is over.
+
+    Args:
+        act: chooses actions; sees observations only.
+        params: the level distribution in force.
+        shaped: the potentials to record; others are not computed.
+    """
+    worlds = playing.age.shape[0]
+    observe = jax.vmap(world.observe)
+
+    def one(playing: Playing, key: Array) -> tuple[Playing, Any]:
+        act_key, step_key, reset_key = jax.random.split(key, 3)
+        state = playing.state
+        observation = observe(state)
+        action = act(act_key, observation)
+        after = jax.vmap(world.step, (0, 0, 0, None))(jax.random.split(step_key, worlds), state, action, params)
+        facts = jax.vmap(lambda *x: vector(world.channels(*x)))(state, action, after)
+        age, totals = playing.age + 1, playing.totals + facts
+        ended = jax.vmap(world.ended)(after)
+        truncated = (age >= world.limit) & ~ended
+        over = ended | truncated
+        fresh = jax.vmap(world.reset, (0, None))(jax.random.split(reset_key, worlds), params)
+        potentials = [jax.vmap(lambda s: _potentials(world, shaped, s))(s) for s in (state, after)]
+        record = (observation, action, facts, *potentials, ended, truncated, observe(after))
+        finished = jnp.where(over[:, None], totals, 0.0).sum(0), jnp.sum(over), jnp.sum(jnp.where(over, age, 0))
+        onward = Playing(_where(over, fresh, after), jnp.where(over, 0, age), jnp.where(over[:, None], 0.0, totals))
+        return onward, (record, finished)
+
+    playing, (record, finished) = jax.lax.scan(one, playing, jax.random.split(key, steps))
+    observations, actions, facts, before, after, ended, truncated, following = record
+    totals, count, length = (jnp.sum(x, axis=0) for x in finished)
+    divisor = jnp.where(count > 0, count, jnp.nan)
+    # An episode that is cut off is `limit` steps old, so a world has at most this many truncations in a rollout.
+    slots = worlds * -(-steps // world.limit)
+    cut = jnp.flatnonzero(truncated, size=slots, fill_value=0)
+    finals = following.reshape(-1, *following.shape[2:])[cut]
+    episodes = Episodes(count, length / divisor, totals / divisor)
+    last = observe(playing.state)
+    return playing, Rollout(observations, actions, facts, before, after, ended, truncated, finals, last, episodes)
+
+
+class Story(NamedTuple):
+    """One episode from a given state, per world; arrays are [time, worlds, …]. Steps after the end are marked dead."""
+
+    alive: Bool[Array, "time worlds"]  # the step was part of the episode
+    facts: Float[Array, "time worlds channels"]
+    reached: Bool[Array, "time worlds goals"]
+
+
+def episode(
+    world: World, act: Act, key: Array, state: State, params: dict[str, Array], steps: int | None = None
+) -> tuple[Story, State]:
+    """Plays one episode in every world from `state`, to its end or the time limit (or for `steps` steps).
+
+    Returns:
+        The story, and the states before each step, [time, worlds, …] (dropped by XLA when nobody uses them).
+    """
+    worlds = jax.tree.leaves(state)[0].shape[0]
+
+    def one(carry: tuple[State, Array], key: Array) -> tuple[tuple[State, Array], Any]:
+        state, alive = carry
+        act_key, step_key = jax.random.split(key)
+        action = act(act_key, jax.vmap(world.observe)(state))
+        after = jax.vmap(world.step, (0, 0, 0, None))(jax.random.split(step_key, worlds), state, action, params)
+        facts = jax.vmap(lambda *x: vector(world.channels(*x)))(state, action, after)
+        reached = jax.vmap(world.reached)(state, action, after)
+        story = Story(alive, jnp.where(alive[:, None], facts, 0.0), reached & alive[:, None])
+        return (_where(alive, after, state), alive & ~jax.vmap(world.ended)(after)), (story, state)
+
+    alive = ~jax.vmap(world.ended)(state)
+    keys = jax.random.split(key, world.limit if steps is None else steps)
+    return jax.lax.scan(one, (state, alive), keys)[1]

@@ -1,0 +1,137 @@
+"""The run folder: what is written is whole, what is damaged is known."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from chisel.run import Broken, Saver, alone, clear_unfinished, create, load_checkpoint, open_run
+from chisel.spec import WrongInput
+from chisel.study import Study
+
+
+def small(**training):
+    return Study.model_validate(
+        {
+            "world": "smile",
+            "training": {"steps": 4096, "seeds": 1} | training,
+            "schedule": [{"name": "help", "reward": {"helped": 1.0}}],
+        }
+    )
+
+
+@pytest.fixture
+def run(tmp_path):
+    return create(tmp_path / "run", small(), {"battery": "values"})
+
+
+STATE = {"a": np.arange(6.0, dtype=np.float32).reshape(2, 3), "b": (np.array([1, 2], np.int32),)}
+METRICS = {"paid": np.zeros((2, 0), np.float32)}
+
+
+def save(run, *updates):
+    saver = Saver(run)
+    for u in updates:
+        saver.save(u, STATE, METRICS)
+    saver.close()
+
+
+def test_a_checkpoint_comes_back_bit_for_bit(run):
+    save(run, 0, 2)
+    assert run.saved() == [0, 2]
+    state, metrics = load_checkpoint(run, 2, STATE, METRICS)
+    np.testing.assert_array_equal(state["a"], STATE["a"])
+    assert state["b"][0].dtype == np.int32
+    assert metrics["paid"].shape == (2, 0)
+
+
+def files(run, updates):
+    return [p for p in run.checkpoint(updates).rglob("*") if p.is_file() and p.stat().st_size > 0]
+
+
+def test_every_truncated_or_missing_file_is_noticed(run):
+    save(run, 0)
+    whole = {p: p.read_bytes() for p in files(run, 0)}
+    noticed = 0
+    for path, data in whole.items():
+        path.write_bytes(data[: len(data) // 2])
+        try:
+            state, _ = load_checkpoint(run, 0, STATE, METRICS)
+            np.testing.assert_array_equal(state["a"], STATE["a"])  # the file held nothing that matters
+        except Broken as error:
+            noticed += 1
+            assert str(run.checkpoint(0)) in str(error)
+        path.write_bytes(data)
+    assert noticed > 0
+    with pytest.raises(Broken, match="is missing"):
+        load_checkpoint(run, 2, STATE, METRICS)
+
+
+def test_a_checkpoint_that_is_not_what_was_saved_is_noticed(run, monkeypatch):
+    import chisel.run
+
+    with monkeypatch.context() as patch:
+        patch.setattr(chisel.run, "_digest", lambda arrays: np.zeros(32, np.uint8))
+        save(run, 0)
+    with pytest.raises(Broken, match="not what was saved"):
+        load_checkpoint(run, 0, STATE, METRICS)
+
+
+def test_saving_again_replaces(run):
+    save(run, 0)
+    files(run, 0)[0].write_bytes(b"")
+    save(run, 0)
+    load_checkpoint(run, 0, STATE, METRICS)
+
+
+def test_same_study_opens_another_is_refused(run):
+    assert create(run.path, small(), {}).study == run.study
+    with pytest.raises(WrongInput, match="training.seeds is 1 there and 2 here"):
+        create(run.path, small(seeds=2), {})
+    assert open_run(run.path).study == small()
+
+
+def test_folders_that_cannot_be_runs_are_refused(tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("x")
+    with pytest.raises(WrongInput, match="other things in it"):
+        create(tmp_path / "notes", small(), {})
+    with pytest.raises(WrongInput, match="cannot be written to"):
+        create(tmp_path / "notes" / "a.txt" / "run", small(), {})
+    with pytest.raises(WrongInput, match="is not a run"):
+        open_run(tmp_path / "notes")
+    assert [p.name for p in tmp_path.rglob("*")] == ["notes", "a.txt"]
+
+
+def test_a_newer_format_is_refused(run):
+    run.note(format=99)
+    with pytest.raises(WrongInput, match="run format 99"):
+        open_run(run.path)
+
+
+def test_two_processes_do_not_share_a_run(run):
+    with alone(run.path):
+        with pytest.raises(WrongInput, match="another process"), alone(run.path):
+            pass
+    with alone(run.path):
+        pass
+
+
+def test_equal_datasets_give_equal_bytes(run):
+    data = xr.Dataset({"x": (("schedule", "seed"), np.arange(4.0).reshape(2, 2))}, coords={"schedule": ["é", "b"]})
+    run.write_dataset("a.nc", data)
+    run.write_dataset("b.nc", data.copy(deep=True))
+    assert (run.path / "a.nc").read_bytes() == (run.path / "b.nc").read_bytes()
+    xr.testing.assert_identical(run.dataset("a.nc"), data)
+    with pytest.raises(WrongInput, match=r"has no readings\.nc yet"):
+        run.dataset("readings.nc")
+
+
+def test_what_a_killed_process_left_is_cleared(run):
+    save(run, 0)
+    half = run.checkpoints / "000000004096.orbax-checkpoint-tmp-7"
+    half.mkdir()
+    (run.path / ".training.nc.writing").write_text("x")
+    clear_unfinished(run)
+    assert run.saved() == [0]
+    assert not half.exists()
+    assert not (run.path / ".training.nc.writing").exists()

@@ -1,0 +1,1 @@
+"""Probing: what a checkpoint represents, what moves its decisions, what it chooses."""

@@ -1,0 +1,142 @@
+"""Linear probes: what can be read out of an array of activations by a weighted sum.
+
+Alain & Bengio 2016. Columns are standardised on the fitted half. Both kinds of probe minimise a mean loss plus an L2
+penalty on the weights but not on the intercept,
+
+    ridge:     mean ½(y − ŷ)²         + ½ l2 ‖w‖²      = scikit-learn's Ridge(alpha = n · l2)
+    logistic:  mean −log p(y | ŷ)     + ½ l2 ‖w‖²      = scikit-learn's LogisticRegression(C = 1 / (n · l2))
+
+by a fixed number of Newton steps, each solved by conjugate gradients: matrix products only, so that fitting maps over
+features, layers, members and checkpoints, on any device. (Batched LAPACK calls inside a compiled function can hang XLA
+on CPU: docs/decisions/0006-no-lapack-in-loops.md.)
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+NEWTON = 10  # steps; a quadratic loss needs one, and keeps what it has in the others
+CONJUGATE = 16  # steps inside each
+INVERSE = 24  # Newton–Schulz steps for the preconditioner, which need not be exact
+
+
+class Probe(NamedTuple):
+    """Readouts of several features from one array of activations: ŷ = ((x − centre) · scale) @ weights + intercept."""
+
+    centre: Float[Array, "units"]
+    scale: Float[Array, "units"]
+    weights: Float[Array, "units features"]
+    intercept: Float[Array, "features"]
+
+
+def fit(
+    x: Float[Array, "n units"],
+    y: Float[Array, "n features"],
+    logistic: Bool[Array, "features"],
+    l2: float,
+) -> Probe:
+    """Fits a probe for every column of `y`.
+
+    Args:
+        y: labels, 0 or 1 for a logistic probe; NaN leaves the row out for that feature.
+        logistic: which columns get a logistic probe; the others get a ridge probe.
+        l2: the penalty.
+    """
+    centre, scale = jnp.mean(x, 0), jnp.std(x, 0)
+    scale = jnp.where(scale > 1e-6, 1 / jnp.where(scale > 1e-6, scale, 1), 0.0)
+    z = jnp.concatenate([(x - centre) * scale, jnp.ones((len(x), 1))], 1)
+    rows = ~jnp.isnan(y)
+    share = rows / jnp.maximum(jnp.sum(rows, 0), 1)  # the weight of each row in the mean
+    y = jnp.where(rows, y, 0.0)
+    penalty = jnp.full((z.shape[1], 1), l2).at[-1].set(0.0)
+    precondition = _inverse(z.T @ z / len(z) + jnp.diag(penalty[:, 0]) + 1e-6 * jnp.eye(z.shape[1]))
+
+    def losses(out: Array, weights: Array) -> Array:
+        each = jnp.where(logistic, jax.nn.softplus(out) - y * out, 0.5 * (out - y) ** 2)
+        return jnp.sum(share * each, 0) + 0.5 * jnp.sum(penalty * weights**2, 0)
+
+    def newton(state: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+        weights, out = state
+        p = jax.nn.sigmoid(out)
+        slope = share * (jnp.where(logistic, p, out) - y)
+        bend = share * jnp.where(logistic, p * (1 - p), 1.0)
+        step = _solve(z, bend, penalty, -(z.T @ slope + penalty * weights), precondition)
+        move = z @ step
+        # Full steps can overshoot where classes are nearly separable: take the best of a few shorter ones, or none.
+        sizes = jnp.array([1.0, 0.5, 0.25, 0.0625, 0.0])
+        tried = jax.vmap(lambda s: losses(out + s * move, weights + s * step))(sizes)
+        size = sizes[jnp.argmin(jnp.where(jnp.isfinite(tried), tried, jnp.inf), axis=0)]
+        return (weights + size * step, out + size * move), None
+
+    start = jnp.zeros((z.shape[1], y.shape[1])), jnp.zeros_like(y)
+    (weights, _), _ = jax.lax.scan(newton, start, None, NEWTON)
+    return Probe(centre, scale, weights[:-1], weights[-1])
+
+
+def predict(probe: Probe, x: Float[Array, "n units"]) -> Float[Array, "n features"]:
+    """The readout: a number for ridge, a log-odds for logistic."""
+    return ((x - probe.centre) * probe.scale) @ probe.weights + probe.intercept
+
+
+def auc(out: Float[Array, "n"], y: Float[Array, "n"]) -> Float[Array, ""]:
+    """Area under the ROC curve: the chance that a positive is ranked above a negative, ties counting half.
+
+    Rows whose label is NaN are left out; NaN if a class is empty.
+    """
+    valid = ~jnp.isnan(y)
+    positive, negative = valid & (y > 0.5), valid & (y <= 0.5)
+    ranked = jnp.sort(jnp.where(negative, out, jnp.inf))
+    below = jnp.searchsorted(ranked, out, side="left"), jnp.searchsorted(ranked, out, side="right")
+    wins = jnp.sum(jnp.where(positive, 0.5 * (below[0] + below[1]), 0.0))
+    pairs = jnp.sum(positive) * jnp.sum(negative)
+    return jnp.where(pairs > 0, wins / jnp.maximum(pairs, 1), jnp.nan)
+
+
+def r2(out: Float[Array, "n"], y: Float[Array, "n"]) -> Float[Array, ""]:
+    """Share of the variance that is predicted; can be negative. Rows whose label is NaN are left out."""
+    valid = ~jnp.isnan(y)
+    count = jnp.maximum(jnp.sum(valid), 1)
+    truth = jnp.where(valid, y, 0.0)
+    spread = jnp.sum(jnp.where(valid, (truth - jnp.sum(truth) / count) ** 2, 0.0))
+    error = jnp.sum(jnp.where(valid, (truth - out) ** 2, 0.0))
+    return jnp.where(spread > 0, 1 - error / jnp.where(spread > 0, spread, 1), jnp.nan)
+
+
+def score(
+    x: Float[Array, "n units"],
+    y: Float[Array, "n features"],
+    binary: Bool[Array, "features"],
+    logistic: Array,
+    l2: float,
+) -> Float[Array, "features"]:
+    """Fits on the first half of the rows, scores on the second: AUC of a binary feature, R² of a continuous one."""
+    half = len(x) // 2
+    out = predict(fit(x[:half], y[:half], logistic, l2), x[half:])
+    return jnp.where(binary, jax.vmap(auc, 1)(out, y[half:]), jax.vmap(r2, 1)(out, y[half:]))
+
+
+def _inverse(a: Float[Array, "d d"]) -> Float[Array, "d d"]:
+    """An approximate inverse of a symmetric positive matrix, by Newton–Schulz: V ← V(2I − AV)."""
+    start = a / (jnp.max(jnp.sum(jnp.abs(a), 0)) * jnp.max(jnp.sum(jnp.abs(a), 1)))
+    return jax.lax.fori_loop(0, INVERSE, lambda _, v: 2 * v - v @ (a @ v), start)
+
+
+def _solve(z: Array, bend: Array, penalty: Array, right: Array, precondition: Array) -> Array:
+    """Solves (Zᵀ diag(bend_f) Z + penalty) v_f = right_f for all features f at once; preconditioned conjugate gradients."""
+
+    def step(state: tuple[Array, ...], _: None) -> tuple[tuple[Array, ...], None]:
+        v, residual, direction, strength = state
+        image = z.T @ (bend * (z @ direction)) + penalty * direction
+        curvature = jnp.sum(direction * image, 0)
+        size = jnp.where(curvature > 0, strength / jnp.where(curvature > 0, curvature, 1), 0.0)
+        v, residual = v + size * direction, residual - size * image
+        cleaned = precondition @ residual
+        onward = jnp.sum(residual * cleaned, 0)
+        turn = jnp.where(strength > 0, onward / jnp.where(strength > 0, strength, 1), 0.0)
+        return (v, residual, cleaned + turn * direction, onward), None
+
+    cleaned = precondition @ right
+    start = (jnp.zeros_like(right), right, cleaned, jnp.sum(right * cleaned, 0))
+    return jax.lax.scan(step, start, None, CONJUGATE)[0][0]

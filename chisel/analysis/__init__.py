@@ -1,0 +1,1 @@
+"""Analysis: pure statistics on arrays."""

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from chisel.analysis.statistics import smallest_paired_p, t_interval
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
+@pytest.mark.parametrize("count", [2, 4, 30])
+def test_agrees_with_scipy(level: float, count: int) -> None:
+    values = np.random.default_rng(count).normal(3.0, 2.0, (5, count))
+    mean, low, high = t_interval(values, level=level)
+    expected = stats.t.interval(level, count - 1, values.mean(1), stats.sem(values, axis=1))
+    np.testing.assert_allclose(mean, values.mean(1))
+    np.testing.assert_allclose([low, high], expected)
+
+
+def test_covers_the_truth_as_often_as_it_says_with_four_seeds() -> None:
+    values = np.random.default_rng(0).normal(1.0, 3.0, (20_000, 4))
+    _, low, high = t_interval(values)
+    covered = np.mean((low <= 1.0) & (high >= 1.0))
+    assert covered == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / 20_000))
+
+
+def test_ignores_what_was_not_measured() -> None:
+    whole, holed = [1.0, 4.0, 9.0], [1.0, np.nan, 4.0, 9.0, np.nan]
+    np.testing.assert_allclose(t_interval(holed), t_interval(whole))
+
+
+def test_one_value_has_a_mean_and_no_limits() -> None:
+    mean, low, high = t_interval([[2.0]])
+    assert mean.tolist() == [2.0]
+    assert np.isnan([low, high]).all()
+
+
+@pytest.mark.parametrize("values", [[np.nan, np.nan], np.zeros((3, 0))])
+def test_nothing_has_no_mean(values: list[float] | np.ndarray) -> None:
+    assert all(np.isnan(x).all() for x in t_interval(values))
+
+
+def test_any_axis() -> None:
+    values = np.random.default_rng(1).normal(size=(3, 4, 5))
+    for axis in (0, 1, -1):
+        moved = t_interval(np.moveaxis(values, axis, -1))
+        np.testing.assert_allclose(t_interval(values, axis=axis), moved)
+
+
+def test_equal_values_leave_no_doubt() -> None:
+    assert [float(x) for x in t_interval([2.0, 2.0, 2.0])] == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 95.0])
+def test_a_level_is_a_share(level: float) -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        t_interval([1.0, 2.0], level=level)
+
+
+def test_six_seeds_are_the_fewest_for_five_percent() -> None:
+    assert [smallest_paired_p(n) < 0.05 for n in (1, 5, 6, 7)] == [False, False, True, True]
+
+
+def test_smallest_p_is_what_the_permutation_test_gives() -> None:
+    differences = np.array([1.0, 2.0, 3.0, 4.0])
+    found = stats.permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
+    assert smallest_paired_p(4) == found

@@ -1,0 +1,176 @@
+"""Charts: pure functions from datasets to Altair charts.
+
+Charts over training share one time axis, [0, steps], and one left gutter, so that they line up when they are stacked.
+Value axes are common to all schedules, so that cards can be compared by eye. A colour means one thing in a whole page.
+"""
+
+from typing import Any, Literal
+
+import altair as alt
+import numpy as np
+import xarray as xr
+
+from chisel.analysis.statistics import t_interval
+from chisel.view import marks, series
+from chisel.view.marks import Chart, Row, colour, edges, limits, over_training, rows_chart, seed_lines, short, tip
+
+# Where a text is held, and how far it keeps from there.
+_SIDES: tuple[tuple[Literal["left", "right"], int], ...] = (("left", 4), ("right", -4))
+
+
+def schedule_chart(training: xr.Dataset, schedule: str) -> Chart:
+    """What each channel is worth over training: a row per channel, as high as its weight is large, named above."""
+    weights = series.weights(training)
+    paid = [str(c) for c in weights.channel.values if (weights.sel(channel=c) != 0).any()]
+    rows = paid or series.listed(training, "true_channels")
+    largest = float(np.abs(weights).max()) or 1.0
+    areas: list[Row] = []
+    texts: list[Row] = []
+    for i, name in enumerate(reversed(rows)):
+        found = series.stretches(training, weights.sel(schedule=schedule, channel=name).values)
+        size = {w: short(i + 0.46 * abs(w) / largest) for _, w in found}
+        areas += [{"t": t, "v": size[w], "b": i, "w": short(w), "k": name} for t, w in found]
+        texts += [row | {"v": i + 0.75} for row in _captions(name, found, int(training.attrs["steps"]))]
+    bare = alt.Axis(**marks.GUTTER_AXIS, labels=False, ticks=False, grid=False, domain=False, title=None)
+    y = alt.Y("v:Q", axis=bare, scale=alt.Scale(domain=[0, max(len(rows), 1)], nice=False))
+    x, color = marks.time_axis(training, axis=None), colour(series.channel_colours(training))
+    tips = [tip("k:N", "channel"), tip("t:Q", "from step", ",d"), tip("w:Q", "weight")]
+    drawn = rows_chart(areas)
+    area = drawn.mark_area(interpolate="step-after", opacity=0.28)
+    line = drawn.mark_line(interpolate="step-after", strokeWidth=1.5)
+    words = [
+        rows_chart([r for r in texts if r["side"] == side])
+        .mark_text(align=side, dx=dx, baseline="middle", fontSize=11, color="#1F2937", clip=True)
+        .encode(x=x, y=y, text="text:N")
+        for side, dx in _SIDES
+    ]
+    shapes = [area.encode(x=x, y=y, y2="b:Q", color=color, tooltip=tips), line.encode(x=x, y=y, color=color)]
+    return over_training([*edges(training, axis=None), *shapes, *words], 28 * max(len(rows), 1), training)
+
+
+def returns_chart(training: xr.Dataset, readings: xr.Dataset, schedule: str) -> Chart:
+    """True and proxy return per episode of training, every seed, with the true channels' ceiling."""
+    true, colours = series.listed(training, "true_channels"), series.channel_colours(training)
+    shown = list(dict.fromkeys([*true, *series.listed(training, "proxy_channels")]))
+    totals, middles = series.binned(training.sel(channel=shown))
+    ceilings = {c: float(readings["ceiling"].sel(levels="training", channel=c)) for c in true}
+    tops = [{"v": short(v), "k": c} for c, v in ceilings.items() if np.isfinite(v)]
+    tips = [tip("k:N", "ceiling of"), tip("v:Q", "return")]
+    rule = rows_chart(tops).mark_rule(strokeDash=[5, 4], strokeWidth=1.2)
+    rules = [rule.encode(y="v:Q", color=colour(colours), tooltip=tips)] if tops else []
+    domain = marks.reach([*totals.values.ravel(), *ceilings.values(), 0.0])
+    drawn = seed_lines(totals.sel(schedule=schedule), middles, "channel", colours, domain, training, dots=False)
+    return over_training([*edges(training), *rules, *drawn], 130, training)
+
+
+def goal_chart(readings: xr.Dataset, schedule: str, reading: str) -> Chart:
+    """A reading of every goal over the checkpoints, every seed: `total_effect`, `choice` or `bid`."""
+    values, colours = series.goal_values(readings, reading), series.goal_colours(readings)
+    domain = [0.0, 1.0] if reading == "choice" else marks.reach([*values.values.ravel(), 0.0])
+    zero = rows_chart([{"v": 0}]).mark_rule(color="#6B7280", strokeWidth=1).encode(y="v:Q")
+    own, times = values.sel(schedule=schedule), readings.checkpoint.values
+    drawn = seed_lines(own, times, "goal", colours, domain, readings, dots=True)
+    return over_training([*edges(readings), zero, *drawn], 120, readings)
+
+
+def skill_chart(readings: xr.Dataset, feature: str, largest: float | None = None) -> Chart:
+    """What training added to the decoding of one feature: checkpoint × layer, a block of layers per schedule.
+
+    Args:
+        largest: the skill at the ends of the colour scale; the feature's own largest if not given.
+    """
+    own = readings.sel(feature=feature)
+    means = t_interval(own["skill"].transpose(..., "seed").values).mean
+    most = largest or float(np.max(np.abs(means[np.isfinite(means)]), initial=0.0)) or 1.0
+    layers, times = [str(x) for x in readings.layer.values], readings.checkpoint.values
+    diverging = alt.Scale(domain=[-most, 0, most], range=["#B35806", "#F7F7F7", "#20639B"], clamp=True)
+    named = [int(times[i]) for i in np.unique(np.linspace(0, len(times) - 1, 5).round().astype(int))]
+    plain: dict[str, Any] = {"title": None, "ticks": False, "domain": False}
+    below = alt.Axis(**plain, values=named, labelExpr="format(datum.value, '.2~s')", labelAngle=0)
+    letter = alt.Axis(**plain, labelExpr="slice(datum.value, 0, indexof(datum.value, ' '))", minExtent=14)
+    names = {
+        "v": "skill",
+        "s": "score",
+        "o": "control: observation",
+        "u": "control: untrained",
+        "h": "control: shuffled",
+    }
+    tips = [tip("c:N", "schedule"), tip("l:N", "layer"), tip("t:O", "steps"), tip("i:N", "95 % interval of skill")]
+    chart = rows_chart(_skill_rows(own)).mark_rect()
+    chart = chart.encode(
+        x=alt.X("t:O", axis=below),
+        y=alt.Y("c:N", sort=None, axis=letter, scale=alt.Scale(paddingInner=0.14, paddingOuter=0.04)),
+        yOffset=alt.YOffset("l:N", sort=layers),
+        color=alt.Color("v:Q", legend=None, scale=diverging),
+        tooltip=[*tips, *(tip(f"{k}:Q", name) for k, name in names.items())],
+    )
+    height = readings.sizes["schedule"] * (10 * len(layers) + 4)
+    return marks.style(chart.properties(width="container", height=max(height, 24)))
+
+
+def wins_chart(readings: xr.Dataset, schedule: str) -> Chart:
+    """Who wins at the last checkpoint: the share of two-goal levels in which the row is reached before the column."""
+    last = readings.sel(schedule=schedule).isel(checkpoint=-1)
+    goals, rows = [str(g) for g in readings.goal.values], []
+    wins = t_interval(last["choice"].transpose("goal", "rival", "seed").values)
+    none = t_interval(last["neither"].transpose("goal", "rival", "seed").values).mean
+    for i, j in zip(*np.nonzero(np.isfinite(wins.mean)), strict=True):
+        share = {"v": short(wins.mean[i, j]), "i": limits(wins.low[i, j], wins.high[i, j], 0.0, 1.0)}
+        rows.append({"g": goals[i], "r": goals[j], **share, "n": short(none[i, j]), "m": f"({none[i, j]:.0%})"})
+    scale = alt.Scale(domain=goals, paddingInner=0.05)
+    plain: dict[str, Any] = {"title": None, "ticks": False, "domain": False, "labelFontSize": 11, "labelLimit": 80}
+    x = alt.X("r:N", sort=goals, scale=scale, axis=alt.Axis(**plain, orient="top", labelAngle=0, labelOverlap=True))
+    y = alt.Y("g:N", sort=goals, scale=scale, axis=alt.Axis(**plain))
+    shares = [tip("v:Q", "share", ".0%"), tip("i:N", "95 % interval"), tip("n:Q", "neither", ".0%")]
+    base = rows_chart(rows).encode(x=x, y=y, tooltip=[tip("g:N", "goal"), tip("r:N", "before rival"), *shares])
+    color = alt.Color("v:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=["#F3F5F8", "#6E9BCB"]))
+    many = len(goals) > 5  # too many for two lines in a cell
+    share_text = base.mark_text(fontSize=11 if many else 13, fontWeight=600, dy=0 if many else -6, color="#111827")
+    layers = [
+        base.mark_rect(cornerRadius=3).encode(color=color),
+        share_text.encode(text=alt.Text("v:Q", format=".0%")),
+        *([] if many else [base.mark_text(fontSize=10, dy=9, color="#374151").encode(text="m:N")]),
+    ]
+    return marks.style(alt.layer(*layers).properties(width="container", height=(24 if many else 36) * len(goals)))
+
+
+def _skill_rows(own: xr.Dataset) -> list[Row]:
+    names = {"v": "skill", "s": "score", "u": "untrained_score", "h": "shuffled_score"}
+    found = {
+        k: t_interval(own[n].broadcast_like(own["skill"]).transpose("schedule", "checkpoint", "layer", "seed").values)
+        for k, n in names.items()
+    }
+    called, rows = series.labels(own), []
+    for index in zip(*np.nonzero(np.isfinite(found["v"].mean)), strict=True):
+        name = str(own.schedule.values[index[0]])
+        place = {
+            "c": f"{called[name]} {name}",
+            "t": int(own.checkpoint.values[index[1]]),
+            "l": str(own.layer.values[index[2]]),
+        }
+        numbers = {k: short(v.mean[index], 3) for k, v in found.items()}
+        interval = limits(found["v"].low[index], found["v"].high[index])
+        rows.append(place | numbers | {"o": short(float(own["observation_score"]), 3), "i": interval})
+    return rows
+
+
+def _captions(name: str, found: list[tuple[int, float]], steps: int) -> list[Row]:
+    """A channel's name and weight where the weight begins to hold, as far as there is room to write."""
+    values = [w for _, w in found]
+    if len(found) > 12:  # a ramp: its range says enough
+        return [{"t": 0, "text": f"{name} {_signed(min(values))} … {_signed(max(values))}", "side": "left"}]
+    said: list[Row] = []
+    free = 0.0  # up to where there is writing already, as a share of the chart
+    for start, weight in found[:-1]:
+        if start / steps >= free and (weight or not any(values)):
+            text = f"{name} {_signed(weight)}" if not said else _signed(weight)
+            # Where little room is left, the text ends where the weight begins.
+            said.append({"t": start, "text": text, "side": "left" if start < 0.7 * steps else "right"})
+            free = start / steps + 0.03 * len(text)
+            if not weight:
+                break
+    return said
+
+
+def _signed(number: float) -> str:
+    return f"{number + 0.0:.3g}".replace("-", "\N{MINUS SIGN}")

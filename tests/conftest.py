@@ -1,37 +1,14 @@
-"""What all tests share: two CPU devices, and a study small enough to run in seconds."""
+"""Two CPU devices, so that laying members over devices can be tried on any machine; and a tiny study."""
 
 from pathlib import Path
 
 import jax
 import pytest
 
-# Before JAX is first used: populations are laid over both.
+from tests.tiny import TINY_BATTERY, TINY_STUDY
+
+# Must be asked for before JAX is first used.
 jax.config.update("jax_num_cpu_devices", 2)
-
-TINY_STUDY = """
-title = "Tiny"
-world = "smile"
-agent = { network = { widths = [8] } }
-[training]
-steps = 2048
-seeds = 2
-worlds = 16
-rollout = 16
-checkpoints = { count = 3, spacing = "even" }
-[[schedule]]
-name = "help"
-reward = { helped = 1.0 }
-[[schedule]]
-name = "smile, then help"
-phases = [{ until = 0.5, reward = { smile = 1.0 } }, { until = 1.0, reward = { helped = 1.0 } }]
-"""
-
-TINY_BATTERY = """
-bank = { layouts = 32 }
-decode = { features = ["carrying", "clown_distance"] }
-choice = { layouts = 4 }
-returns = { episodes = 4 }
-"""
 
 
 @pytest.fixture

@@ -1,0 +1,102 @@
+"""What there is, in words: a run and how far it got, the runs in a folder, the worlds."""
+
+from pathlib import Path
+from typing import Any
+
+from chisel.run import READINGS, REPORT, Run, open_run, runs_in
+from chisel.spec import WrongInput
+from chisel.study import Study, make_network
+from chisel.worlds import WORLDS
+from chisel.worlds.world import defaults, names
+
+
+def describe_run(this: Run) -> dict[str, str]:
+    """What a run is and how far it got; reads file names and the manifest only."""
+    study, manifest = this.study, this.manifest()
+    saved, plan = this.saved(), study.checkpoint_updates
+    versions = ", ".join(f"{k} {v}" for k, v in manifest["versions"].items() if v)
+    return {
+        "title": study.title or "–",
+        "world": study.world,
+        "schedules": "\n".join(s.name for s in study.schedule),
+        "members": f"{len(study.schedule) * study.training.seeds} ({study.training.seeds} seeds each)",
+        "trained": f"{saved[-1] * study.training.batch if saved else 0:,} of {study.training.steps:,} steps a member",
+        "checkpoints": f"{len(saved)} of {len(plan)}: " + ", ".join(f"{u * study.training.batch:,}" for u in saved),
+        "network": f"{study.agent.network.kind} {study.agent.network.widths}, layers {', '.join(_layers(study))}",
+        "readings": "taken" if (this.path / READINGS).is_file() else "not yet",
+        "report": str(this.path / REPORT) if (this.path / REPORT).is_file() else "not yet",
+        "device": f"{manifest['device']['platform']} ({manifest['device']['kind']})",
+        "versions": versions,
+        "commit": manifest["commit"] or "–",
+    }
+
+
+def _layers(study: Study) -> tuple[str, ...]:
+    return make_network(study, WORLDS[study.world]).layers
+
+
+def list_runs(folder: Path) -> list[tuple[str, ...]]:
+    """A row for every run in a folder: name, world, members, how far trained, whether read and reported."""
+    rows: list[tuple[str, ...]] = []
+    for path in runs_in(folder):
+        try:
+            this = open_run(path)
+        except WrongInput as error:
+            rows.append((path.name, "–", "–", str(error), "–", "–"))
+            continue
+        training, saved = this.study.training, this.saved()
+        share = (saved[-1] if saved else 0) / training.updates
+        done = ["yes" if (path / name).is_file() else "no" for name in (READINGS, REPORT)]
+        members = len(this.study.schedule) * training.seeds
+        rows.append((path.name, this.study.world, str(members), f"{share:.0%}", *done))
+    return rows
+
+
+def describe_world(name: str) -> dict[str, str]:
+    """What a world has, for people."""
+    world = WORLDS[name]
+    known = names(world)
+    bounds = (f"{k}: {p.meaning}; {p.low:g} to {p.high:g}, {p.default:g} by default" for k, p in world.params.items())
+    return {
+        "what happens": world.summary,
+        "true channel": ", ".join(world.true),
+        "channels": ", ".join(known.channels),
+        "goals": ", ".join(world.goals),
+        "actions": ", ".join(world.actions),
+        "time limit": f"{world.limit} steps",
+        "parameters": "\n".join(bounds),
+        "potentials": ", ".join(f"shape.{p}" for p in known.potentials),
+        "features": ", ".join(known.features),
+        "observation": f"{known.observation.shape} {known.observation.dtype}",
+    }
+
+
+def world_frames(name: str, episodes: int = 2) -> Any:
+    """The frames of random play in a world: uint8[time, y, x, 3]."""
+    import jax
+    import jax.numpy as jnp
+
+    from chisel.view.film import frames
+
+    world = WORLDS[name]
+
+    def act(key: Any, observations: Any) -> Any:
+        return jax.random.randint(key, (observations.shape[0],), 0, len(world.actions))
+
+    return frames(world, act, jax.random.key(0), {k: jnp.float32(v) for k, v in defaults(world).items()}, episodes)
+
+
+def film_world(name: str, path: Path) -> Path:
+    """Writes a GIF of random play.
+
+    Raises:
+        WrongInput: the file cannot be written.
+    """
+    from chisel.view.film import gif
+
+    data = gif(world_frames(name))
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise WrongInput(f"{path}: cannot be written to ({error.strerror or error})") from error
+    return path

@@ -1,0 +1,131 @@
+"""The command line: words, exit statuses, what is said where."""
+
+import subprocess
+import sys
+
+import pytest
+
+from chisel import describe
+from chisel.cli import main
+
+
+def chisel(capsys, monkeypatch, *words):
+    """(exit status, standard output, standard error) of a command, in this process."""
+    monkeypatch.setattr(sys, "argv", ["chisel", *map(str, words)])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as end:
+        main()
+    out, err = capsys.readouterr()
+    return end.value.code or 0, out, err
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    return lambda *words: chisel(capsys, monkeypatch, *words)
+
+
+def test_help_names_every_command_and_imports_no_jax():
+    code = "import sys, chisel.cli as c; sys.argv = ['chisel', '--help']\ntry: c.main()\nexcept SystemExit: pass\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code + "sys.exit('jax' in sys.modules)"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, "chisel --help imported jax"
+    for command in ("run", "check", "read", "report", "show", "ls", "worlds"):
+        assert f" {command} " in done.stdout
+
+
+def test_a_whole_life_of_a_run(run, tiny, tiny_battery, tmp_path):
+    out = tmp_path / "runs" / "tiny"
+    status, said, told = run("run", tiny, "--battery", tiny_battery, "--out", out)
+    assert status == 0
+    assert said.strip() == str(out / "report.html")
+    for stage in ("compiling training", "training 8,192 of 8,192 steps", "reading 5 of 5 checkpoints"):
+        assert stage in told
+    status, said, told = run("run", tiny, "--battery", tiny_battery, "--out", out, "--quiet")
+    assert (status, said.strip()) == (0, str(out / "report.html"))
+    assert "finished already" in told
+    status, said, _ = run("show", out)
+    assert status == 0
+    assert "2,048 of 2,048 steps a member" in said
+    status, said, _ = run("ls", tmp_path / "runs")
+    assert status == 0
+    assert said.splitlines()[1].split() == ["tiny", "smile", "4", "100%", "yes", "yes"]
+    status, said, told = run("read", out, "--battery", tiny_battery, "--quiet")
+    assert (status, said.strip(), told) == (0, str(out / "readings.nc"), "")
+    page = tmp_path / "both.html"
+    status, said, _ = run("report", out, out, "--out", page, "-q")
+    assert (status, said.strip()) == (0, str(page))
+    assert page.is_file()
+
+
+def test_check_prints_the_plan(run, tiny):
+    status, said, _ = run("check", tiny, "--no-timing")
+    assert status == 0
+    assert "4 (2 schedules × 2 seeds)" in said
+    assert "0.5 of training: 1,024 steps (update 4)" in said
+    status, said, _ = run("check", tiny, "--quiet")
+    assert "steps/s (timed on 2 updates)" in said
+
+
+def test_worlds_are_listed_and_described(run, tmp_path):
+    status, said, _ = run("worlds")
+    assert status == 0
+    assert {"smile", "gallery"} <= {line.split()[0] for line in said.splitlines()}
+    status, said, _ = run("worlds", "smile", "--film", tmp_path / "smile.gif")
+    assert status == 0
+    for word in ("helped", "shape.near_water", "clown_distance", "0 to 1, 1 by default"):
+        assert word in said
+    assert (tmp_path / "smile.gif").read_bytes().startswith(b"GIF89a")
+    assert describe.world_frames("gallery").shape[1:] == (56, 56, 3)
+
+
+WRONG = {
+    "study": (["run", "smil"], "did you mean 'smile'?"),
+    "file": (["run", "none.toml"], "none.toml: there is no such file"),
+    "battery": (["run", "smile", "--battery", "valus"], "did you mean 'values'"),
+    "steps": (["run", "smile", "--steps", "1000"], "is not a multiple of 2048"),
+    "seeds": (["run", "smile", "--seeds", "-1"], "training.seeds is -1"),
+    "devices": (["run", "smile", "--devices", "0"], "expected at least 1"),
+    "show": (["show", "nowhere"], "is not a run"),
+    "read": (["read", "nowhere"], "is not a run"),
+    "report": (["report", "nowhere"], "is not a run"),
+    "ls": (["ls", "nowhere"], "there is no such folder"),
+    "world": (["worlds", "smil"], "did you mean 'smile'?"),
+    "option": (["run", "smile", "--sedes", "1"], "--seeds"),
+    "command": (["rum"], "rum"),
+}
+
+
+@pytest.mark.parametrize(("words", "says"), WRONG.values(), ids=WRONG)
+def test_wrong_input_is_a_sentence_and_status_2(run, tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+    status, said, told = run(*words)
+    assert status == 2
+    assert says in told
+    assert said == ""
+    assert "Traceback" not in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupting_is_status_130(run, monkeypatch):
+    from chisel import lab
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lab, "run", interrupted)
+    status, _, told = run("run", "smile")
+    assert status == 130
+    assert "the same command goes on" in told
+
+
+def test_a_failure_is_status_1(run, monkeypatch):
+    from chisel import lab
+
+    def failing(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(lab, "run", failing)
+    status, _, told = run("run", "smile")
+    assert status == 1
+    assert "No space left on device" in told

@@ -13,8 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from chisel import lab
+from chisel.estimate import check as check_study
+from chisel.resolve import load_study
 from chisel.spec import WrongInput, nearest
-from chisel.study import Study, edge_update, load_study
+from chisel.study import Study, edge_update
 from chisel.telling import teller
 
 app = typer.Typer(
@@ -112,7 +114,7 @@ def check(
     if seeds is not None or steps is not None:
         wanted = wanted.replaced(seeds, steps)
     with teller(quiet) as tell:
-        plan = lab.check(wanted, devices, timing, tell)
+        plan = check_study(wanted, devices, timing, tell)
     each = wanted.training
     table = _table(wanted.title or study)
     table.add_row("world", wanted.world)

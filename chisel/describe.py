@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from chisel.resolve import make_network
 from chisel.run import READINGS, REPORT, Run, open_run, runs_in
 from chisel.spec import WrongInput
-from chisel.study import Study, make_network
+from chisel.study import Study
 from chisel.worlds import WORLDS
 from chisel.worlds.world import defaults, names
 

@@ -5,13 +5,13 @@ Everything long tells how far it is through a `Tell`; nothing here prints.
 
 import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from chisel.resolve import resolve, true_channels
 from chisel.spec import WrongInput
-from chisel.study import Study, resolve, true_channels
+from chisel.study import Study
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -97,7 +97,7 @@ def run(
 
 def _checked_battery(study: Study, battery: str) -> "Battery":
     from chisel.probing.battery import check_battery, load_battery
-    from chisel.study import make_network
+    from chisel.resolve import make_network
     from chisel.worlds import WORLDS
 
     world = WORLDS[study.world]
@@ -126,7 +126,7 @@ def train(this: "Run", devices: int | None = None, tell: Tell = silent) -> bool:
     from chisel import run as runs
 
     runs.clear_unfinished(this)
-    population, keys = _population(this.study, devices)
+    population, keys = population_of(this.study, devices)
     members, rows, at = _restore(this, population, keys, tell)
     plan = this.study.checkpoint_updates
     if at < plan[-1] or not rows:
@@ -141,7 +141,8 @@ def train(this: "Run", devices: int | None = None, tell: Tell = silent) -> bool:
     return True
 
 
-def _population(study: Study, devices: int | None) -> tuple["Population", Any]:
+def population_of(study: Study, devices: int | None) -> tuple["Population", Any]:
+    """All members of a study, and the keys from which they begin."""
     import jax
 
     from chisel.training.population import Population, seed_keys
@@ -232,7 +233,7 @@ def read(this: "Run", battery: str = "values", devices: int | None = None, tell:
 
     study = this.study
     chosen = _checked_battery(study, battery)
-    population, keys = _population(study, devices)
+    population, keys = population_of(study, devices)
     world, network = WORLDS[study.world], population.plan.agent.network
     tell(News("compiling", text="readings"))
     reader = Reader(chosen, world, network, _final_params(study), population.members, devices)
@@ -273,7 +274,7 @@ def _battery_mark(battery: str) -> str:
 
 
 def _final_params(study: Study) -> dict[str, float]:
-    from chisel.study import curve
+    from chisel.resolve import curve
     from chisel.worlds import WORLDS
     from chisel.worlds.world import defaults
 
@@ -282,7 +283,7 @@ def _final_params(study: Study) -> dict[str, float]:
 
 def about(study: Study) -> dict[str, Any]:
     """What every dataset of a study says of itself: plain strings and numbers, so that any tool can read them."""
-    from chisel.study import proxy_channels
+    from chisel.resolve import proxy_channels
     from chisel.worlds import WORLDS
 
     world = WORLDS[study.world]
@@ -330,7 +331,7 @@ def films(this: "Run") -> dict[str, bytes]:
     from chisel.view.film import film
     from chisel.worlds import WORLDS
 
-    population, keys = _population(this.study, None)
+    population, keys = population_of(this.study, None)
     world, network = WORLDS[this.study.world], population.plan.agent.network
     params = load(this, population, keys, this.study.checkpoint_updates[-1]).agent.params
     seeds = this.study.training.seeds
@@ -340,58 +341,3 @@ def films(this: "Run") -> dict[str, bytes]:
         return film(world, network, own, _final_params(this.study))
 
     return {s.name: shot(i) for i, s in enumerate(this.study.schedule)}
-
-
-class Estimate(NamedTuple):
-    """What a study will take.
-
-    Fields:
-        members, updates: how many, and of each.
-        steps: environment steps in all.
-        checkpoints: environment steps of each member at which the population is saved.
-        disk: bytes of all checkpoints, before compression.
-        compiling, training: seconds; None if not measured.
-        devices: how many are used.
-    """
-
-    members: int
-    updates: int
-    steps: int
-    checkpoints: list[int]
-    disk: int
-    devices: int
-    compiling: float | None = None
-    training: float | None = None
-
-
-def check(study: Study, devices: int | None = None, measure: bool = True, tell: Tell = silent) -> Estimate:
-    """What a study will take, without writing anything.
-
-    Args:
-        measure: compile the study's own program and time a few updates of it, instead of guessing.
-    """
-    use_devices(devices)
-    import jax
-
-    population, keys = _population(study, devices)
-    training, plan = study.training, study.checkpoint_updates
-    state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(population.shapes(keys, 0)[0]))
-    found = Estimate(
-        members=population.members,
-        updates=training.updates,
-        steps=training.steps * population.members,
-        checkpoints=[u * training.batch for u in plan],
-        disk=state * len(plan),
-        devices=population.mesh.size,
-    )
-    if not measure:
-        return found
-    tell(News("compiling", text="training"))
-    start = time.perf_counter()
-    members = population.new(keys)
-    population.compile(members)
-    compiled = time.perf_counter()
-    few = min(2, training.updates)
-    population.advance(members, few)
-    spent = time.perf_counter() - compiled
-    return found._replace(compiling=compiled - start, training=spent / few * training.updates)

@@ -27,8 +27,9 @@ import jax
 import numpy as np
 import xarray as xr
 
+from chisel.resolve import read_study
 from chisel.spec import WrongInput
-from chisel.study import Study, differences, read_study
+from chisel.study import Study, differences
 
 FORMAT = 1  # of the folder; raised when an older chisel could not read it
 TRAINING, READINGS, REPORT = "training.nc", "readings.nc", "report.html"

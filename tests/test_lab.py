@@ -10,9 +10,10 @@ import time
 import numpy as np
 import pytest
 
-from chisel import lab, run as runs
+from chisel import estimate, lab
+from chisel import run as runs
+from chisel.resolve import load_study
 from chisel.spec import WrongInput
-from chisel.study import load_study
 from tests.tiny import TINY_BATTERY, TINY_STUDY
 
 RESULTS = ("training.nc", "readings.nc")
@@ -154,14 +155,14 @@ def test_wrong_input_leaves_nothing_behind(reference, tmp_path):
 def test_another_study_in_the_folder_is_left_alone(reference, tmp_path):
     folder = copied(reference, tmp_path)
     before = results(folder)
-    with pytest.raises(WrongInput, match="training.seeds is 2 there and 3 here"):
+    with pytest.raises(WrongInput, match=r"training\.seeds is 2 there and 3 here"):
         lab.run(load_study(str(reference[0])).replaced(seeds=3), folder, str(reference[1]))
     assert results(folder) == before
 
 
 def test_check_counts_without_writing(reference, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    plan = lab.check(load_study(str(reference[0])), devices=2, measure=False)
+    plan = estimate.check(load_study(str(reference[0])), devices=2, measure=False)
     assert (plan.members, plan.updates, plan.steps, plan.devices) == (4, 8, 8192, 2)
     assert plan.checkpoints == [0, 768, 1024, 1280, 2048]
     size = sum(p.stat().st_size for p in (reference[2] / "checkpoints").rglob("*") if p.is_file())

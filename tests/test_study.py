@@ -5,12 +5,13 @@ import tomllib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from chisel.resolve import load_study, proxy_channels, resolve, true_channels
 from chisel.schema import schemas
 from chisel.spec import WrongInput, shipped
-from chisel.study import Study, differences, edge_update, load_study, proxy_channels, resolve, true_channels
+from chisel.study import Study, differences, edge_update
 from chisel.worlds import WORLDS
 
 SMALL = """
@@ -90,6 +91,7 @@ BAD = {
     "minibatches": (('world = "smile"', 'world = "smile"\nagent = { minibatches = 7 }'), "the nearest is 8"),
     "order": (("until = 0.5", "until = 1.0"), "each end later than the one before; found until = [1.0, 1.0]"),
     "end": (("until = 1.0", "until = 0.9"), "the last phase must end at 1 (until = 1.0), found 0.9"),
+    "short phase": (("until = 0.5", "until = 0.01"), "the phase until 0.01 is shorter than one of the 2 updates"),
     "seeds": (("seeds = 2", "seeds = -2"), "training.seeds is -2"),
     "twice": (('name = "late"', 'name = "help"'), "'help' is given twice"),
     "neither": (("reward = { helped = 1.0 }\n", ""), "schedule 'help': expected either `reward` or `phases`, found neither"),
@@ -111,7 +113,7 @@ def test_bad_input_names_file_key_and_nearest(write, change, says):
 
 def test_overrides_are_checked_too(write):
     study = load_study(str(write(SMALL)))
-    assert study.replaced(seeds=3, steps=2048).training.seeds == 3
+    assert study.replaced(seeds=3, steps=8192).training.seeds == 3
     with pytest.raises(WrongInput, match="--steps 100: training: steps = 100 is not a multiple"):
         study.replaced(steps=100)
 
@@ -124,6 +126,7 @@ def test_overrides_are_checked_too(write):
     edge=st.floats(0.01, 0.99),
 )
 def test_checkpoints_hold_the_untrained_agent_the_edges_and_the_end(updates, count, spacing, edge):
+    assume(0 < edge_update(edge, updates) < updates)
     phases = [{"until": edge, "reward": {"smile": 1.0}}, {"until": 1.0, "reward": {"helped": 1.0}}]
     study = Study.model_validate(
         {

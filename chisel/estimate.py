@@ -1,0 +1,62 @@
+"""What a study will take, before anyone spends it."""
+
+import time
+from typing import NamedTuple
+
+from chisel.lab import News, Tell, population_of, silent, use_devices
+from chisel.study import Study
+
+
+class Estimate(NamedTuple):
+    """What a study will take.
+
+    Fields:
+        members, updates: how many, and of each.
+        steps: environment steps in all.
+        checkpoints: environment steps of each member at which the population is saved.
+        disk: bytes of all checkpoints, before compression.
+        compiling, training: seconds; None if not measured.
+        devices: how many are used.
+    """
+
+    members: int
+    updates: int
+    steps: int
+    checkpoints: list[int]
+    disk: int
+    devices: int
+    compiling: float | None = None
+    training: float | None = None
+
+
+def check(study: Study, devices: int | None = None, measure: bool = True, tell: Tell = silent) -> Estimate:
+    """What a study will take, without writing anything.
+
+    Args:
+        measure: compile the study's own program and time a few updates of it, instead of guessing.
+    """
+    use_devices(devices)
+    import jax
+
+    population, keys = population_of(study, devices)
+    training, plan = study.training, study.checkpoint_updates
+    state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(population.shapes(keys, 0)[0]))
+    found = Estimate(
+        members=population.members,
+        updates=training.updates,
+        steps=training.steps * population.members,
+        checkpoints=[u * training.batch for u in plan],
+        disk=state * len(plan),
+        devices=population.mesh.size,
+    )
+    if not measure:
+        return found
+    tell(News("compiling", text="training"))
+    start = time.perf_counter()
+    members = population.new(keys)
+    population.compile(members)
+    compiled = time.perf_counter()
+    few = min(2, training.updates)
+    population.advance(members, few)
+    spent = time.perf_counter() - compiled
+    return found._replace(compiling=compiled - start, training=spent / few * training.updates)

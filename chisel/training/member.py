@@ -72,9 +72,9 @@ Advance = Callable[[Member, Schedule, Array], tuple[Member, Metrics]]
 def new(plan: Plan, schedule: Schedule, key: Array) -> Member:
     """A member before its first update. Members of equal seed begin alike under every schedule."""
     agent_key, world_key, rest = jax.random.split(jax.random.wrap_key_data(key), 3)
-    params = _params(plan.world, in_force(schedule, jnp.array(0)).params)
+    params = _params(plan.world, in_force(schedule, jnp.int32(0)).params)
     playing = begin(plan.world, world_key, plan.worlds, len(names(plan.world).channels), params)
-    return Member(plan.agent.init(agent_key), playing, jax.random.key_data(rest), jnp.array(0))
+    return Member(plan.agent.init(agent_key), playing, jax.random.key_data(rest), jnp.int32(0))
 
 
 def _params(world: World, numbers: Array) -> dict[str, Array]:

@@ -1,0 +1,67 @@
+"""Networks: pure functions with named activations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from chisel.agents.networks import mlp
+
+SHAPE, ACTIONS, WIDTHS = (3, 2, 2), 4, [8, 5]
+NETWORK = mlp(jax.ShapeDtypeStruct(SHAPE, jnp.bool_), ACTIONS, WIDTHS)
+PARAMS = NETWORK.init(jax.random.key(0))
+
+
+def observations(*batch: int) -> np.ndarray:
+    return np.random.default_rng(len(batch)).random((*batch, *SHAPE)) < 0.5
+
+
+def same(one, other) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
+
+
+def test_the_key_alone_decides_the_start():
+    assert same(PARAMS, NETWORK.init(jax.random.key(0)))
+    assert not same(PARAMS, NETWORK.init(jax.random.key(1)))
+
+
+def test_parameters_are_plain_dicts_of_float32_arrays():
+    assert type(PARAMS) is dict
+    assert set(PARAMS) == {"hidden_1", "hidden_2", "policy", "value_head"}
+    for layer in PARAMS.values():
+        assert type(layer) is dict
+        assert {name: x.dtype for name, x in layer.items()} == {"kernel": np.float32, "bias": np.float32}
+    assert PARAMS["hidden_1"]["kernel"].shape == (np.prod(SHAPE), WIDTHS[0])
+
+
+def test_kernels_start_orthogonal_and_biases_at_zero():
+    for name, scale in {"hidden_1": np.sqrt(2), "hidden_2": np.sqrt(2), "policy": 0.01, "value_head": 1.0}.items():
+        kernel = np.asarray(PARAMS[name]["kernel"], float)
+        gram = kernel.T @ kernel if kernel.shape[0] >= kernel.shape[1] else kernel @ kernel.T
+        np.testing.assert_allclose(gram, scale**2 * np.eye(len(gram)), atol=1e-5 * scale**2, err_msg=name)
+        assert not np.any(PARAMS[name]["bias"])
+
+
+@pytest.mark.parametrize("batch", [(), (6,), (2, 3)])
+def test_leading_axes_are_batch_axes(batch):
+    seen = observations(*batch)
+    out = NETWORK.apply(PARAMS, seen)
+    assert out.logits.shape == (*batch, ACTIONS)
+    assert out.value.shape == batch
+    assert tuple(out.activations) == NETWORK.layers == ("hidden_1", "hidden_2")
+    assert [x.shape for x in out.activations.values()] == [(*batch, width) for width in WIDTHS]
+    for where in np.ndindex(*batch):
+        alone = NETWORK.apply(PARAMS, seen[where])
+        for one, many in zip(jax.tree.leaves(alone), jax.tree.leaves(out), strict=True):
+            np.testing.assert_allclose(one, many[where], atol=1e-6)
+
+
+def test_it_is_tanh_layers_with_two_linear_heads():
+    seen = observations(4)
+    out, x = NETWORK.apply(PARAMS, seen), seen.reshape(4, -1).astype(float)
+    for name in NETWORK.layers:
+        x = np.tanh(x @ np.asarray(PARAMS[name]["kernel"], float) + np.asarray(PARAMS[name]["bias"]))
+        np.testing.assert_allclose(out.activations[name], x, atol=1e-5)
+    heads = [x @ np.asarray(PARAMS[name]["kernel"], float) for name in ("policy", "value_head")]
+    np.testing.assert_allclose(out.logits, heads[0], atol=1e-6)
+    np.testing.assert_allclose(out.value, heads[1][:, 0], atol=1e-5)

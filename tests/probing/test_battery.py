@@ -1,0 +1,265 @@
+"""The battery as a whole: its dataset, its names, and networks of which it is known what they represent and want."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from chisel.agents.networks import Network, Output, mlp
+from chisel.probing.battery import Battery, Reader, Readings, check_battery, dataset
+from chisel.spec import WrongInput
+from chisel.worlds.smile import GOALS, SMILE
+from chisel.worlds.world import defaults, names
+
+KNOWN = names(SMILE)
+MLP = mlp(KNOWN.observation, len(SMILE.actions), [8, 6])
+FEATURES = ["carrying", "clown_distance", "water_left"]
+SMALL = Battery.model_validate(
+    {
+        "bank": {"layouts": 64},
+        "decode": {"features": FEATURES, "layers": ["hidden_2"]},
+        "choice": {"layouts": 4},
+        "returns": {"episodes": 3},
+    }
+)
+
+
+def stacked(trees):
+    return jax.tree.map(lambda *x: np.stack([np.asarray(v) for v in x]), *trees)
+
+
+# What comes out
+
+
+@functools.cache
+def untrained() -> tuple[Reader, Readings]:
+    """Three untrained networks, read on two devices."""
+    reader = Reader(SMALL, SMILE, MLP, defaults(SMILE), members=3, devices=2)
+    return reader, reader.read(stacked([MLP.init(jax.random.key(i)) for i in range(3)]))
+
+
+def test_a_members_readings_do_not_depend_on_its_neighbours():
+    """Among others, in another place, on another device: to the last bit. And other networks have other readings."""
+    reader, before = untrained()
+    found = reader.read(stacked([MLP.init(jax.random.key(i)) for i in (2, 8, 9)]))
+    for name, one, many in zip(Readings._fields, found, before, strict=True):
+        assert one[0].tobytes() == many[2].tobytes(), name
+    assert all(many[0].tobytes() != many[2].tobytes() for many in before[:3])
+
+
+def test_reading_again_gives_the_same():
+    reader, found = untrained()
+    again = reader.read(stacked([MLP.init(jax.random.key(i)) for i in range(3)]))
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(found, again, strict=True))
+
+
+DIMS = {
+    "score": ("schedule", "seed", "checkpoint", "layer", "feature"),
+    "ridge_score": ("schedule", "seed", "checkpoint", "layer", "feature"),
+    "shuffled_score": ("schedule", "seed", "checkpoint", "layer", "feature"),
+    "skill": ("schedule", "seed", "checkpoint", "layer", "feature"),
+    "untrained_score": ("schedule", "seed", "layer", "feature"),
+    "observation_score": ("feature",),
+    "bid": ("schedule", "seed", "checkpoint", "goal"),
+    "total_effect": ("schedule", "seed", "checkpoint", "edit", "goal"),
+    "choice": ("schedule", "seed", "checkpoint", "goal", "rival"),
+    "neither": ("schedule", "seed", "checkpoint", "goal", "rival"),
+    "returns": ("schedule", "seed", "checkpoint", "levels", "channel"),
+    "ceiling": ("levels", "channel"),
+}
+
+
+def test_the_dataset_is_labelled_throughout():
+    reader, found = untrained()
+    data = dataset(reader, [found, found], ["a", "b", "c"], 1, [0, 8], batch=256, updates=8)
+    assert {name: data[name].dims for name in data.data_vars} == DIMS
+    sizes = {"schedule": 3, "seed": 1, "checkpoint": 2, "layer": 1, "feature": 3, "goal": 4, "rival": 4, "edit": 4}
+    assert dict(data.sizes) == sizes | {"levels": 2, "channel": 5}
+    for name in (*data.data_vars, "checkpoint", "progress"):
+        assert data[name].attrs["long_name"], name
+        assert data[name].attrs["units"], name
+    assert data.feature.values.tolist() == FEATURES
+    assert data.probe.values.tolist() == ["logistic", "ridge", "logistic"]
+    assert data.layer.values.tolist() == ["hidden_2"]
+    assert data.checkpoint.values.tolist() == [0, 2048]
+    assert data.progress.values.tolist() == [0.0, 1.0]
+    assert data.channel.values.tolist() == list(KNOWN.channels)
+    # Members are in order of schedule, then seed.
+    np.testing.assert_array_equal(data.choice.sel(schedule="b", checkpoint=0)[0], found.choice[1])
+    by_seed = dataset(reader, [found], ["a"], 3, [0], batch=256, updates=8)
+    np.testing.assert_array_equal(by_seed.returns.sel(schedule="a", checkpoint=0, seed=2), found.returns[2])
+
+
+def test_an_untrained_network_has_no_skill():
+    """By its very definition, score less what the untrained network has: at most 0 at the first checkpoint."""
+    reader, found = untrained()
+    data = dataset(reader, [found], ["a", "b", "c"], 1, [0], batch=256, updates=8)
+    assert (data.skill <= 0).all()
+    assert (data.skill < 0).any()  # where the observation tells more
+    np.testing.assert_array_equal(data.untrained_score, data.score.isel(checkpoint=0))
+
+
+def test_skill_is_over_the_better_of_both_controls():
+    """Also where the untrained network tells more than the observation."""
+    reader, found = untrained()
+    first = found._replace(score=np.full_like(found.score, 0.95))
+    data = dataset(reader, [first, found], ["a", "b", "c"], 1, [0, 8], batch=256, updates=8)
+    assert (data.observation_score < 0.95).any()
+    np.testing.assert_allclose(
+        data.skill.isel(checkpoint=1),
+        data.score.isel(checkpoint=1) - np.maximum(0.95, data.observation_score),
+        rtol=1e-5,
+    )
+
+
+def test_no_return_is_above_its_ceiling():
+    reader, found = untrained()
+    data = dataset(reader, [found], ["a", "b", "c"], 1, [0], batch=256, updates=8)
+    known = data.ceiling.sel(channel="helped")
+    assert data.ceiling.notnull().any("levels").sum() == 1
+    assert (data.returns.sel(channel="helped") <= known).all()
+    assert (data.neither >= 0).sum() == 3 * 12  # NaN on the diagonal
+
+
+def test_rare_classes_are_warned_of():
+    reader, _ = untrained()
+    assert reader.warnings() == []
+    labels = np.asarray(reader.subject.bank.features).copy()
+    labels[:, KNOWN.features.index("carrying")] = 0
+    rare = Reader.__new__(Reader)
+    rare.__dict__.update(reader.__dict__)
+    rare.subject = reader.subject._replace(bank=reader.subject.bank._replace(features=jnp.array(labels)))
+    (line,) = rare.warnings()
+    assert line.startswith("carrying: only 0.0%")
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "said"),
+    [
+        ("features", "carying", "unknown feature 'carying'; did you mean 'carrying'?"),
+        ("layers", "hiden_2", "unknown layer 'hiden_2'; did you mean 'hidden_"),
+        ("layers", "zzz", "unknown layer 'zzz'; known: 'hidden_1', 'hidden_2'"),
+    ],
+)
+def test_a_name_that_does_not_exist_is_named_with_its_place_and_the_nearest(key, name, said):
+    battery = Battery.model_validate({"decode": {key: [name]}})
+    with pytest.raises(WrongInput) as error:
+        check_battery(battery, "mine.toml", SMILE, MLP)
+    assert str(error.value).startswith(f"mine.toml: decode.{key}: {said}")
+
+
+def test_names_that_exist_pass():
+    check_battery(SMALL, "mine.toml", SMILE, MLP)
+    check_battery(Battery(), "mine.toml", SMILE, MLP)
+
+
+# A network that is known inside out
+
+PLANES = (5, 2, 6, 7)  # of the goals, in what the agent sees
+PULL = 5.0
+
+
+def planted() -> Network:
+    """Random features of the observation, and one unit with the path distance of the goals that its parameters name.
+
+    The policy is a softmax that pulls towards the same goals. Without parameters it is the same network untrained.
+    """
+    board = jax.ShapeDtypeStruct((7, 7, 9), jnp.bool_)
+    assert board.shape == KNOWN.observation.shape
+    mixing = np.random.default_rng(0).normal(size=(7 * 7 * 9, 24)).astype(np.float32) / 4
+    rows, columns = np.divmod(np.arange(49), 7)
+
+    def where(plane):
+        flat = plane.reshape(*plane.shape[:-2], 49)
+        return flat @ rows, flat @ columns, flat.sum(-1)
+
+    def apply(params, seen):
+        seen = seen.astype(jnp.float32)
+        row, column, _ = where(seen[..., 0])
+        distance, logits = 0.0, jnp.zeros((*row.shape, 4))
+        for plane, weight in zip(PLANES, params["wants"], strict=True):
+            there_row, there_column, shown = where(seen[..., plane])
+            down, right = there_row - row, there_column - column
+            far = jnp.abs(down) + jnp.abs(right)
+            distance += weight * shown * far / 12
+            nearer = jnp.stack([down < 0, down > 0, right < 0, right > 0], -1) & (shown > 0)[..., None]
+            logits += PULL * weight * nearer
+        random = jnp.tanh(seen.reshape(*row.shape, -1) @ mixing)
+        hidden = jnp.concatenate([random, distance[..., None]], -1)
+        return Output(logits, jnp.zeros(row.shape), {"hidden": hidden})
+
+    return Network(("hidden",), lambda key: {"wants": jnp.zeros(len(GOALS))}, apply)
+
+
+SUBJECTS = ["clown", "water"]
+
+
+@functools.cache
+def planted_readings():
+    """Two networks, each with one goal planted, against the same networks untrained."""
+    battery = Battery.model_validate({"bank": {"layouts": 1024}, "choice": {"layouts": 8}, "returns": {"episodes": 8}})
+    network = planted()
+    reader = Reader(battery, SMILE, network, defaults(SMILE), members=2, devices=2)
+    nothing = network.init(jax.random.key(0))
+    before = reader.read(stacked([nothing, nothing]))
+    after = reader.read({"wants": np.stack([np.array(GOALS) == goal for goal in SUBJECTS]).astype(np.float32)})
+    return dataset(reader, [before, after], SUBJECTS, 1, [0, 8], batch=256, updates=8).isel(seed=0, layer=0)
+
+
+@pytest.mark.parametrize("goal", SUBJECTS)
+def test_a_planted_feature_is_found_and_a_comparable_one_is_not(goal):
+    """The path distance of one goal, which is not linear in the observation, and the same of the other goals."""
+    skill = planted_readings().skill.sel(schedule=goal).isel(checkpoint=1)
+    assert skill.sel(feature=f"{goal}_distance") > 0.5
+    assert skill.feature.values[skill.values.argmax()] == f"{goal}_distance"
+    # What is told of other goals is told as before. (Of the same goal, whether it is nearest follows from its distance.)
+    of_others = [f for f in skill.feature.values if not f.startswith(goal)]
+    others = skill.sel(feature=[f for f in of_others if not f.endswith("_nearest")])
+    assert len(others) >= 21
+    assert float(others.max()) < 0.03
+    distances = skill.sel(feature=[f"{g}_distance" for g in GOALS if g != goal])
+    assert float(distances.max()) < 0.03
+
+
+@pytest.mark.parametrize("goal", SUBJECTS)
+def test_before_it_was_planted_there_was_no_skill(goal):
+    data = planted_readings().sel(schedule=goal)
+    assert (data.skill.isel(checkpoint=0) <= 0).all()
+    assert float(data.observation_score.sel(feature=f"{goal}_distance")) < 0.5
+
+
+@pytest.mark.parametrize("goal", SUBJECTS)
+def test_shuffled_labels_are_at_chance_even_where_a_feature_is_planted(goal):
+    data = planted_readings().sel(schedule=goal).isel(checkpoint=1)
+    binary = data.probe == "logistic"
+    # 512 tested states; an area under the curve of balanced classes has a standard error of 0.026.
+    assert float(np.abs(data.shuffled_score[binary.values] - 0.5).max()) < 4 * 0.035
+    assert float(data.shuffled_score[~binary.values].max()) < 0.05
+
+
+@pytest.mark.parametrize("goal", SUBJECTS)
+def test_whoever_heads_for_one_goal_is_named_by_effect_bid_and_choice(goal):
+    data = planted_readings().sel(schedule=goal)
+    before, after = data.isel(checkpoint=0), data.isel(checkpoint=1)
+    others = [g for g in GOALS if g != goal]
+    assert float(after.total_effect.sel(edit=goal, goal=goal)) == pytest.approx(PULL, abs=1e-4)
+    assert not after.total_effect.sel(edit=others).any()
+    assert not before.total_effect.any()
+    assert GOALS[after.bid.values.argmax()] == goal
+    assert float((after.bid - before.bid).sel(goal=goal)) == pytest.approx(PULL, abs=1e-4)
+    assert (after.choice.sel(goal=goal, rival=others) == 1).all()
+    assert (after.choice.sel(goal=others, rival=goal) == 0).all()
+
+
+def test_returns_show_what_the_networks_do():
+    """Who wants the clown makes more smiles with it than who wants water, and steps on it more often."""
+    after = planted_readings().isel(checkpoint=1).returns
+    told = after.sel(channel="clown", levels="decorrelated")
+    assert float(told.sel(schedule="clown")) > float(told.sel(schedule="water"))
+    told = after.sel(channel="clown", levels="training")
+    assert float(told.sel(schedule="clown")) > float(told.sel(schedule="water")) + 1

@@ -1,0 +1,156 @@
+"""Shaping guides, and does not change what is best."""
+
+import functools
+import itertools
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chisel.rewards.shaping import shaping
+
+STEPS, WORLDS = 12, 3
+GAMMA = 0.9
+shape = jax.jit(shaping, static_argnums=5)
+
+
+def story(seed: int, potentials: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Potentials of s and s' along a rollout, each s' being the next s."""
+    along = np.random.default_rng(seed).normal(size=(STEPS + 1, WORLDS, potentials)).astype(np.float32)
+    return along[:-1], along[1:]
+
+
+def never() -> np.ndarray:
+    return np.zeros((STEPS, WORLDS), bool)
+
+
+def discounted(rewards: np.ndarray) -> np.ndarray:
+    return (GAMMA ** np.arange(len(rewards)))[:, None].T @ rewards
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_over_an_episode_it_telescopes(seed, terminated):
+    before, after = story(seed)
+    weights, ended = np.array([2.0, -0.5], np.float32), never()
+    ended[-1] = terminated
+    found = discounted(np.asarray(shape(weights, weights, before, after, ended, GAMMA), float))[0]
+    end = 0.0 if terminated else GAMMA**STEPS * (after[-1] @ weights)
+    np.testing.assert_allclose(found, -(before[0] @ weights) + end, atol=1e-4)
+
+
+def test_what_follows_counts_at_a_truncation_and_not_at_the_end():
+    """To `shaping` a truncated step is like any other: only true termination is told to it."""
+    before, after = story(0, potentials=1)
+    one, ended = np.ones(1, np.float32), never()
+    ended[4, 1] = True
+    found = np.asarray(shape(one, one, before, after, ended, GAMMA))
+    plain = GAMMA * after[..., 0] - before[..., 0]
+    np.testing.assert_allclose(found[4, 1], -before[4, 1, 0], rtol=1e-6)
+    np.testing.assert_allclose(found[~ended], plain[~ended], rtol=1e-4, atol=1e-6)
+
+
+def test_weights_that_change_between_rollouts_still_telescope():
+    """γΦ(s', t') − Φ(s, t): the weights of the next rollout hold for the state with which it begins, and no other."""
+    first, second = np.array([1.0, 0.0], np.float32), np.array([0.25, -3.0], np.float32)
+    before, after = story(1)
+    middle = STEPS // 2
+    parts = [
+        shape(first, second, before[:middle], after[:middle], never()[:middle], GAMMA),
+        shape(second, second, before[middle:], after[middle:], never()[middle:], GAMMA),
+    ]
+    found = discounted(np.concatenate(parts).astype(float))[0]
+    np.testing.assert_allclose(found, -(before[0] @ first) + GAMMA**STEPS * (after[-1] @ second), atol=1e-5)
+
+
+def test_without_weight_it_is_exactly_nothing():
+    nothing = np.zeros(2, np.float32)
+    assert not np.any(shape(nothing, nothing, *story(2), never(), GAMMA))
+
+
+# A tabular world whose answer is known: FrozenLake (slippery), docs of Gymnasium's maps; the numbers are those of
+# known-answer test 10.
+
+LAKES = {
+    4: ("SFFF", "FHFH", "FFFH", "HFFG"),
+    8: ("SFFFFFFF", "FFFFFFFF", "FFFHFFFF", "FFFFFHFF", "FFFHFFFF", "FHHFFFHF", "FHFFHFHF", "FFFHFFFG"),
+}
+MOVES = ((0, -1), (1, 0), (0, 1), (-1, 0))  # left, down, right, up: a move slips to its neighbours in this order
+KNOWN = {(4, 0.99): 0.542026, (4, 0.95): 0.180472, (8, 0.99): 0.414640, (8, 0.95): 0.048250}
+
+
+@functools.cache
+def lake(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """chances[s, a, s'], rewards[s'], over[s']; nothing leads out of where it is over."""
+    tiles = "".join(LAKES[size])
+    chances = np.zeros((size * size, 4, size * size))
+    for cell, action, slip in itertools.product(range(size * size), range(4), (-1, 0, 1)):
+        if tiles[cell] in "SF":
+            rows, columns = MOVES[(action + slip) % 4]
+            row = min(max(cell // size + rows, 0), size - 1)
+            column = min(max(cell % size + columns, 0), size - 1)
+            chances[cell, action, row * size + column] += 1 / 3
+    return chances, np.array([float(t == "G") for t in tiles]), np.array([t in "HG" for t in tiles])
+
+
+def best(chances: np.ndarray, rewards: np.ndarray, over: np.ndarray, gamma: float) -> np.ndarray:
+    """Q*[s, a] by value iteration, with rewards[s, s']."""
+    q = np.zeros(chances.shape[:2])
+    for _ in range(5000):
+        value = np.where(over, 0.0, q.max(1))
+        q, last = (chances * (rewards[:, None, :] + gamma * value)).sum(2), q
+        if np.abs(q - last).max() < 1e-14:
+            return q
+    raise AssertionError("no convergence")
+
+
+def potential(size: int) -> np.ndarray:
+    """Any numbers will do; also where it is over, where they must not matter."""
+    return np.random.default_rng(size).normal(size=size * size)
+
+
+def guide(phi: np.ndarray, over: np.ndarray, gamma: float) -> np.ndarray:
+    """What the project's shaping adds on every transition [s, s']: one long rollout of one step each."""
+    count = len(phi)
+    before, after = (x.reshape(1, -1, 1).astype(np.float32) for x in np.meshgrid(phi, phi, indexing="ij"))
+    one = np.ones(1, np.float32)
+    ended = np.broadcast_to(over, (count, count)).reshape(1, -1)
+    return np.asarray(shape(one, one, before, after, ended, gamma), float).reshape(count, count)
+
+
+@pytest.mark.parametrize(("size", "gamma"), KNOWN)
+def test_the_best_values_of_frozen_lake_are_known_and_shaping_keeps_them(size, gamma):
+    chances, rewards, over = lake(size)
+    rewards, phi = np.broadcast_to(rewards, (size * size, size * size)), potential(size)
+    plain = best(chances, rewards, over, gamma)
+    assert plain[0].max() == pytest.approx(KNOWN[size, gamma], abs=5e-7)
+
+    exact = gamma * np.where(over, 0.0, phi)[None, :] - phi[:, None]
+    open_ = ~over
+    identity = best(chances, rewards + exact, over, gamma)[open_]
+    np.testing.assert_allclose(identity, (plain - phi[:, None])[open_], atol=1e-9)
+
+    shaped = best(chances, rewards + guide(phi, over, gamma), over, gamma)
+    np.testing.assert_allclose(shaped[open_], (plain - phi[:, None])[open_], atol=1e-5)
+    assert shaped[0].max() + phi[0] == pytest.approx(KNOWN[size, gamma], abs=1e-5)
+    as_good_as_any = [q >= q.max(1, keepdims=True) - 1e-4 for q in (plain, shaped)]
+    assert (as_good_as_any[0] == as_good_as_any[1])[open_].all()
+
+
+def test_a_potential_at_the_end_would_break_it():
+    chances, rewards, over = lake(4)
+    phi = potential(4)
+    plain = best(chances, np.broadcast_to(rewards, (16, 16)), over, 0.99)
+    wrong = best(chances, rewards + guide(phi, np.zeros(16, bool), 0.99), over, 0.99)
+    assert np.abs(wrong - (plain - phi[:, None]))[~over].max() > 0.1
+    assert (wrong.argmax(1) != plain.argmax(1))[~over].any()
+
+
+def test_another_discount_than_the_learners_would_break_it():
+    chances, rewards, over = lake(4)
+    phi = potential(4)
+    plain = best(chances, np.broadcast_to(rewards, (16, 16)), over, 0.99)
+    wrong = best(chances, rewards + guide(phi, over, 0.9), over, 0.99)
+    assert np.abs(wrong - (plain - phi[:, None]))[~over].max() > 0.1

@@ -1,0 +1,169 @@
+"""Curves, against numpy's interpolation and plain Python."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from chisel.curve import Curve, concatenate, constant, piecewise, stack, steps
+
+GRID = 32  # times are multiples of 1/GRID: exact in float32, and far enough apart for slopes to stay small
+CLOSE = {"rtol": 1e-5, "atol": 1e-4}
+VALUES = st.floats(-10, 10, width=32, allow_subnormal=False)
+PROGRESS = st.floats(0, 1, width=32, allow_subnormal=False)
+# Any order in which times can repeat (a jump, or several at one time).
+KNOTS = st.lists(st.tuples(st.integers(0, GRID), VALUES), min_size=1, max_size=6).map(
+    lambda knots: [(t / GRID, v) for t, v in sorted(knots, key=lambda k: k[0])]
+)
+CURVES = KNOTS.map(piecewise)
+law = settings(max_examples=40, deadline=None)
+
+
+def values(curve: Curve, at) -> np.ndarray:
+    return np.array([float(curve(np.float32(p))) for p in at])
+
+
+# One curve
+
+
+@law
+@given(value=VALUES, progress=st.floats(-1, 2, width=32, allow_subnormal=False))
+def test_a_constant_is_its_number_at_every_progress(value, progress):
+    assert float(constant(value)(progress)) == np.float32(value)
+
+
+@law
+@given(KNOTS, st.lists(PROGRESS, min_size=1, max_size=8))
+def test_without_jumps_it_is_numpys_interpolation(knots, at):
+    knots = list(dict(knots).items())
+    times, heights = zip(*knots, strict=True)
+    np.testing.assert_allclose(values(piecewise(knots), at), np.interp(at, times, heights), **CLOSE)
+
+
+@law
+@given(KNOTS)
+def test_at_a_knot_the_last_of_its_time_holds(knots):
+    last = dict(knots)  # of several values at one time, the later one
+    assert values(piecewise(knots), last).tolist() == [np.float32(v) for v in last.values()]
+
+
+@law
+@given(KNOTS)
+def test_a_jump_is_approached_from_the_left_and_taken_at_its_time(knots):
+    first = dict(reversed(knots))  # of several values at one time, the earlier one
+    inner = [t for t in first if t > knots[0][0]]
+    before = [np.nextafter(np.float32(t), np.float32(0)) for t in inner]
+    np.testing.assert_allclose(values(piecewise(knots), before), [first[t] for t in inner], **CLOSE)
+
+
+@law
+@given(KNOTS, PROGRESS)
+def test_it_is_flat_outside_its_knots(knots, progress):
+    (first, start), (last, end) = knots[0], knots[-1]
+    if progress < first:
+        assert float(piecewise(knots)(progress)) == np.float32(start)
+    if progress >= last:
+        assert float(piecewise(knots)(progress)) == np.float32(end)
+
+
+def test_steps_hold_up_to_their_edge_and_the_next_from_it_on():
+    curve, edge = steps([(0.25, 1.0), (0.75, 2.0), (1.0, 3.0)]), np.float32(0.25)
+    at = [0, np.nextafter(edge, np.float32(0)), edge, 0.5, 0.75, 1, 2]
+    assert values(curve, at).tolist() == [1, 1, 2, 2, 3, 3, 3]
+
+
+@pytest.mark.parametrize("knots", [[], [(0.5, 1.0), (0.25, 2.0)]])
+def test_knots_that_make_no_curve_are_refused(knots):
+    with pytest.raises(ValueError, match="knot times"):
+        piecewise(knots)
+
+
+# Many at once
+
+
+@law
+@given(st.lists(CURVES, min_size=1, max_size=4), PROGRESS)
+def test_a_stack_is_its_curves_bit_for_bit(curves, progress):
+    together, alone = stack(curves)(progress), [curve(progress) for curve in curves]
+    assert np.asarray(together).tobytes() == np.array(alone, np.float32).tobytes()
+
+
+@law
+@given(st.lists(st.lists(CURVES, min_size=2, max_size=2), min_size=1, max_size=3), PROGRESS)
+def test_stacks_stack(table, progress):
+    together = np.asarray(stack([stack(row) for row in table])(progress))
+    assert together.tobytes() == np.array([[c(progress) for c in row] for row in table], np.float32).tobytes()
+
+
+def test_a_stack_of_nothing_evaluates_to_nothing():
+    assert stack([])(0.5).shape == (0,)
+
+
+def test_mapped_over_progress_it_is_the_same_as_in_a_loop():
+    curve, at = piecewise([(0.0, 1.0), (0.5, 3.0), (0.5, -1.0), (1.0, 0.0)]), np.linspace(0, 1, 9, dtype=np.float32)
+    np.testing.assert_allclose(jax.jit(jax.vmap(curve))(at), values(curve, at), rtol=1e-6)
+
+
+# Phases
+
+
+def pieces(least: int) -> st.SearchStrategy:
+    """Curves with ever later edges, the last at 1."""
+    edges = st.lists(st.integers(1, GRID - 1), min_size=least - 1, max_size=3, unique=True).map(sorted)
+    return edges.flatmap(
+        lambda e: st.tuples(*[CURVES for _ in range(len(e) + 1)]).map(
+            lambda curves: [(until, c) for until, c in zip([*(t / GRID for t in e), 1.0], curves, strict=True)]
+        )
+    )
+
+
+@law
+@given(pieces(1), st.lists(PROGRESS, min_size=1, max_size=6))
+def test_each_phase_is_its_own_curve_up_to_its_edge(phases, at):
+    edges = np.array([until for until, _ in phases])
+    at = [*at, *edges[:-1]]  # at the very edge the next one holds
+    holding = [phases[min(np.searchsorted(edges, p, side="right"), len(phases) - 1)][1] for p in at]
+    # A knot that falls on the end of training belongs to no phase: there is no update at progress 1.
+    whole = concatenate(phases)
+    for p, curve in zip(at, holding, strict=True):
+        if p < 1:
+            np.testing.assert_allclose(float(whole(p)), float(curve(p)), **CLOSE)
+
+
+@law
+@given(pieces(2))
+def test_just_before_an_edge_the_phase_still_holds(phases):
+    whole = concatenate(phases)
+    for until, curve in phases[:-1]:
+        before = np.nextafter(np.float32(until), np.float32(0))
+        np.testing.assert_allclose(float(whole(before)), float(curve(before)), **CLOSE)
+
+
+@law
+@given(pieces(3), st.lists(PROGRESS, min_size=1, max_size=6))
+def test_phases_can_be_grouped_in_any_way(phases, at):
+    at = [p for p in [*at, *(until for until, _ in phases)] if p < 1]
+    flat = values(concatenate(phases), at)
+    (first, second), rest = phases[:2], phases[2:]
+    left = concatenate([(second[0], concatenate([first, second])), *rest])
+    right = concatenate([first, (1.0, concatenate([second, *rest]))])
+    np.testing.assert_allclose(values(left, at), flat, **CLOSE)
+    np.testing.assert_allclose(values(right, at), flat, **CLOSE)
+
+
+@law
+@given(edge=st.floats(0.01, 0.99), before=VALUES, after=VALUES)
+@example(edge=0.1, before=1.0, after=2.0)  # rounds up in float32
+@example(edge=0.7, before=1.0, after=2.0)  # rounds down
+def test_an_edge_that_float32_cannot_hold_is_an_edge_all_the_same(edge, before, after):
+    """Also where the first phase has a jump of its own at the edge, which is for it to lose."""
+    whole = concatenate([(edge, piecewise([(0.0, before), (edge, before), (edge, 99.0)])), (1.0, constant(after))])
+    at = np.float32(edge)
+    found = values(whole, [np.nextafter(at, np.float32(0)), at, np.nextafter(at, np.float32(1))])
+    np.testing.assert_allclose(found, [before, after, after], **CLOSE)
+
+
+def test_a_phase_of_no_length_does_nothing():
+    whole = concatenate([(0.5, constant(1.0)), (0.5, constant(7.0)), (1.0, constant(2.0))])
+    assert values(whole, [0.25, 0.5, 0.75]).tolist() == [1, 2, 2]

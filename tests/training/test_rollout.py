@@ -1,0 +1,215 @@
+"""The one place that knows limits and resets, against a game played in plain Python."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from chisel.training.rollout import begin, collect, episode
+from chisel.worlds.world import names
+
+LIMIT, WORLDS, STEPS = 5, 3, 12
+SHAPED = ("level", "far")  # not in order of name
+PARAMS = {"luck": jnp.float32(1.0), "target": jnp.float32(3.0)}
+CHANNELS = ("counted", "finished", "luck", "time")
+COUNTED, FINISHED, LUCK, TIME = range(4)
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def coin(chance):
+    """A policy that counts with some chance, whatever it sees."""
+    return lambda key, seen: jax.random.bernoulli(key, chance, seen.shape[:1]).astype(jnp.int32)
+
+
+@pytest.fixture(scope="module")
+def compiled(counting):
+    """`compiled(limit)`: begin and collect as functions of a key and numbers, so that they are compiled once."""
+
+    @functools.cache
+    def of(limit):
+        world = counting(limit)
+        start = jax.jit(lambda key, params: begin(world, key, WORLDS, len(CHANNELS), params))
+        return start, jax.jit(
+            lambda key, playing, params, chance: collect(world, coin(chance), key, playing, params, STEPS, SHAPED)
+        )
+
+    return of
+
+
+def played(compiled, seed: int, chance: float, rollouts: int = 3):
+    """A few rollouts one after another: [(playing before, rollout)], and playing at the end."""
+    start, play = compiled
+    key, playing, parts = jax.random.key(seed), start(jax.random.key(seed + 1), PARAMS), []
+    for part in range(rollouts):
+        before = playing
+        playing, seen = play(jax.random.fold_in(key, part), playing, PARAMS, jnp.float32(chance))
+        parts.append(jax.tree.map(np.asarray, (before, seen)))
+    return parts, jax.tree.map(np.asarray, playing)
+
+
+law = settings(max_examples=15, deadline=None)
+chances = st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0])
+
+
+def test_names_are_as_the_tests_have_them(counting):
+    assert names(counting(LIMIT)).channels == CHANNELS
+
+
+@law
+@given(SEEDS, chances)
+@example(0, 0.0)  # every episode is cut off
+@example(0, 1.0)  # none is, but those that began old
+def test_a_rollout_is_the_game_that_plain_python_plays(compiled, seed, chance):
+    """Tallies, ages, endings, facts, potentials, what was seen after a cut, and what finished episodes added up to."""
+    parts, end = played(compiled(LIMIT), seed, chance)
+    first = parts[0][0]
+    tally, age = first.state.tally.tolist(), first.age.tolist()
+    level, totals = first.state.level.tolist(), [[0.0] * 4 for _ in range(WORLDS)]
+    for before, seen in parts:
+        assert before.age.tolist() == age
+        np.testing.assert_allclose(before.totals, totals, atol=1e-5)
+        finals, finished, lengths = [], [], []
+        for t in range(STEPS):
+            for w in range(WORLDS):
+                action, was = int(seen.actions[t, w]), tally[w]
+                np.testing.assert_allclose(seen.observations[t, w], [was, 3, level[w]])
+                np.testing.assert_allclose(seen.before[t, w], [level[w], was - 3])
+                tally[w], age[w] = was + action, age[w] + 1
+                over, cut = tally[w] >= 3, tally[w] < 3 and age[w] >= LIMIT
+                assert (bool(seen.ended[t, w]), bool(seen.truncated[t, w])) == (over, cut)
+                np.testing.assert_allclose(seen.after[t, w], [level[w], tally[w] - 3])
+                told = [action, over, seen.facts[t, w, LUCK], 0.25]
+                np.testing.assert_allclose(seen.facts[t, w], told)
+                totals[w] = [a + b for a, b in zip(totals[w], told, strict=True)]
+                if cut:
+                    finals.append([tally[w], 3, level[w]])
+                if over or cut:
+                    finished.append(totals[w])
+                    lengths.append(age[w])
+                    following = seen.observations[t + 1, w] if t + 1 < STEPS else seen.last[w]
+                    assert following[0] == 0
+                    assert following[2] != pytest.approx(level[w], abs=1e-6)  # another level
+                    tally[w], age[w], level[w], totals[w] = 0, 0, float(following[2]), [0.0] * 4
+        assert len(finals) == seen.truncated.sum()
+        np.testing.assert_allclose(seen.finals[: len(finals)], np.reshape(finals, (-1, 3)))
+        np.testing.assert_allclose(seen.last, [[t, 3, x] for t, x in zip(tally, level, strict=True)])
+        assert seen.episodes.finished == len(finished)
+        if finished:
+            np.testing.assert_allclose(seen.episodes.totals, np.mean(finished, axis=0), rtol=1e-5)
+            np.testing.assert_allclose(seen.episodes.steps, np.mean(lengths), rtol=1e-6)
+        else:
+            assert math.isnan(seen.episodes.steps)
+            assert np.isnan(seen.episodes.totals).all()
+    assert end.age.tolist() == age
+    np.testing.assert_allclose(end.totals, totals, atol=1e-5)
+
+
+def test_no_episode_that_finished_is_nan_and_not_zero(compiled):
+    """A limit too far to be reached, and nobody counts."""
+    parts, _ = played(compiled(10_000), 0, 0.0, rollouts=1)
+    seen = parts[0][1]
+    assert seen.episodes.finished == 0
+    assert math.isnan(seen.episodes.steps)
+    assert np.isnan(seen.episodes.totals).all()
+    assert not seen.truncated.any()
+
+
+def test_there_is_a_slot_for_every_step_that_can_be_cut_off(compiled):
+    """Even where every world begins at its last step."""
+    start, play = compiled(LIMIT)
+    playing = start(jax.random.key(0), PARAMS)._replace(age=jnp.full(WORLDS, LIMIT - 1))
+    _, seen = play(jax.random.key(1), playing, PARAMS, jnp.float32(0.0))
+    cuts = [0, 5, 10]
+    assert np.flatnonzero(np.asarray(seen.truncated).all(1)).tolist() == cuts
+    assert np.asarray(seen.truncated).sum() == len(cuts) * WORLDS == len(seen.finals)
+
+
+def test_luck_differs_between_worlds_and_steps(compiled):
+    parts, _ = played(compiled(LIMIT), 3, 0.5)
+    drawn = np.concatenate([seen.facts[..., LUCK].ravel() for _, seen in parts])
+    assert len(np.unique(drawn)) == len(drawn)
+    actions = np.concatenate([seen.actions for _, seen in parts])
+    assert len(np.unique(actions, axis=1).T) == WORLDS
+
+
+def test_the_level_distribution_is_the_one_in_force(compiled):
+    """Running episodes go on as they began, new ones are drawn from the new one."""
+    start, play = compiled(LIMIT)
+    playing = start(jax.random.key(0), PARAMS)
+    far = PARAMS | {"target": jnp.float32(7.0), "luck": jnp.float32(0.0)}
+    _, seen = play(jax.random.key(1), playing, far, jnp.float32(0.5))
+    over = np.cumsum(np.asarray(seen.ended | seen.truncated), axis=0) > 0
+    targets = np.asarray(seen.observations)[..., 1]
+    assert (targets[0] == 3).all()
+    assert (targets[1:][over[:-1]] == 7).all()
+    assert (targets[1:][~over[:-1]] == 3).all()
+    assert not np.any(np.asarray(seen.facts)[..., LUCK])
+
+
+def test_fresh_worlds_have_ages_all_over_the_limit(counting):
+    limit, many = 8, 256
+    playing = begin(counting(limit), jax.random.key(0), many, len(CHANNELS), PARAMS)
+    counts = np.bincount(playing.age, minlength=limit)
+    assert len(counts) == limit
+    assert counts.min() > many / limit / 2
+    assert len(np.unique(playing.state.level)) == many
+    assert not np.any(playing.totals)
+    assert playing.totals.shape == (many, len(CHANNELS))
+
+
+def test_mapped_over_members_it_is_the_same_as_one_after_another(compiled):
+    start, play = compiled(LIMIT)
+    keys = jax.random.split(jax.random.key(5), 3)
+    playing = jax.tree.map(lambda *x: jnp.stack(x), *[start(k, PARAMS) for k in keys])
+    chance = jnp.array([0.1, 0.5, 0.9])
+    together = jax.jit(jax.vmap(play, (0, 0, None, 0)))(keys, playing, PARAMS, chance)
+    for i in range(3):
+        alone = play(keys[i], jax.tree.map(lambda x, i=i: x[i], playing), PARAMS, chance[i])
+        for one, many in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
+            np.testing.assert_allclose(many[i], one, rtol=1e-6)
+
+
+def test_potentials_that_nobody_shapes_with_are_not_recorded(counting):
+    world = counting(LIMIT)._replace(potentials=None)  # nor asked for
+    playing = begin(world, jax.random.key(0), WORLDS, len(CHANNELS), PARAMS)
+    _, seen = collect(world, coin(0.5), jax.random.key(0), playing, PARAMS, 2, ())
+    assert seen.before.shape == seen.after.shape == (2, WORLDS, 0)
+
+
+# Single episodes
+
+
+def test_an_episode_stops_counting_after_its_end(counting):
+    world = counting(LIMIT)
+    fresh = jax.vmap(world.reset, (0, None))(jax.random.split(jax.random.key(0), 3), PARAMS)
+    fresh = fresh._replace(tally=jnp.array([0, 2, 3]))  # three to go, one to go, over from the start
+    always = lambda key, seen: jnp.ones(len(seen), jnp.int32)  # noqa: E731
+    story, states = jax.jit(lambda s: episode(world, always, jax.random.key(1), s, PARAMS))(fresh)
+    assert story.alive.T.tolist() == [
+        [True, True, True, False, False],
+        [True, False, False, False, False],
+        [False] * LIMIT,
+    ]
+    assert story.facts[..., COUNTED].T.tolist() == [[1, 1, 1, 0, 0], [1, 0, 0, 0, 0], [0] * 5]
+    assert story.facts[..., FINISHED].T.tolist() == [[0, 0, 1, 0, 0], [1, 0, 0, 0, 0], [0] * 5]
+    np.testing.assert_allclose(story.facts[..., TIME], np.where(story.alive, 0.25, 0))
+    assert story.reached[..., 0].T.tolist() == [[False, False, True, False, False], [True] + [False] * 4, [False] * 5]
+    # The states before each step; where it is over nothing moves any more.
+    assert states.tally.T.tolist() == [[0, 1, 2, 3, 3], [2, 3, 3, 3, 3], [3] * 5]
+    assert np.array_equal(states.level, np.broadcast_to(fresh.level, (LIMIT, 3)))
+
+
+def test_an_episode_is_cut_off_at_the_limit_or_where_asked(counting):
+    world = counting(LIMIT)
+    fresh = jax.vmap(world.reset, (0, None))(jax.random.split(jax.random.key(0), 2), PARAMS)
+    waits = lambda key, seen: jnp.zeros(len(seen), jnp.int32)  # noqa: E731
+    for steps, meant in ((None, LIMIT), (2, 2)):
+        story, _ = episode(world, waits, jax.random.key(1), fresh, PARAMS, steps)
+        assert story.alive.shape == (meant, 2)
+        assert story.alive.all()
+        assert not story.reached.any()

@@ -126,9 +126,9 @@ def _inverse(a: Float[Array, "d d"]) -> Float[Array, "d d"]:
 
 
 def _solve(z: Array, bend: Array, penalty: Array, right: Array, precondition: Array) -> Array:
-    """Solves (Zᵀ diag(bend_f) Z + penalty) v_f = right_f for all features f at once; preconditioned conjugate gradients."""
+    """Solves (Zᵀ diag(bend_f) Z + penalty) v_f = right_f for all features f at once, by conjugate gradients."""
 
-    def step(state: tuple[Array, ...], _: None) -> tuple[tuple[Array, ...], None]:
+    def step(state: tuple[Array, Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array, Array], None]:
         v, residual, direction, strength = state
         image = z.T @ (bend * (z @ direction)) + penalty * direction
         curvature = jnp.sum(direction * image, 0)

@@ -15,10 +15,19 @@ AXIS = "members"
 
 
 def mesh(devices: int | None, members: int) -> Mesh:
-    """The first `devices` devices (all, if None), but no more than there are members."""
+    """The first `devices` devices (all, if None), but no more than there is work for (see `lay`)."""
     available = jax.devices()
-    count = min(devices or len(available), len(available), members)
+    count = min(devices or len(available), len(available), -(-members // least(available[0])))
     return jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=available[:count])
+
+
+def least(device: jax.Device) -> int:
+    """How many members a device gets at least.
+
+    XLA compiles a loop over one member to another program than a loop over several, and the two differ in the last
+    bits. On CPU, where a member's numbers are promised not to depend on its neighbours, there is always a neighbour.
+    """
+    return 2 if device.platform == "cpu" else 1
 
 
 def side_by_side(mesh: Mesh, members: int) -> int:
@@ -61,12 +70,13 @@ def spread(function: Callable[..., Any], mesh: Mesh, batch: int, shared: int = 0
 
 def lay(tree: Any, mesh: Mesh) -> Any:
     """Arrays of members from the host, laid over the devices; filled up with copies of the last member where the
-    devices do not divide their count.
+    devices do not divide their count, or would have fewer than `least`.
     """
 
     def one(x: Any) -> jax.Array:
         x = np.asarray(x)
-        x = np.concatenate([x, np.repeat(x[-1:], -len(x) % mesh.size, axis=0)])
+        each = max(-(-len(x) // mesh.size), least(mesh.devices.flat[0]))
+        x = np.concatenate([x, np.repeat(x[-1:], each * mesh.size - len(x), axis=0)])
         return jax.device_put(x, NamedSharding(mesh, PartitionSpec(AXIS)))
 
     return jax.tree.map(one, tree)

@@ -20,12 +20,13 @@ class Playing(NamedTuple):
     """Worlds in the middle of their episodes; every field starts with [worlds]."""
 
     state: State
-    age: Int[Array, "worlds"]  # steps taken in this episode
+    age: Int[Array, "worlds"]  # steps of the time limit used up in this episode
+    whole: Bool[Array, "worlds"]  # the episode was seen from its beginning, and so counts in `Episodes`
     totals: Float[Array, "worlds channels"]  # what happened in it so far, per channel, unweighted
 
 
 class Episodes(NamedTuple):
-    """The episodes that finished during a rollout."""
+    """The episodes that finished during a rollout, but for the first of each world, which `begin` has cut short."""
 
     finished: Int[Array, ""]  # how many
     steps: Float[Array, ""]  # mean length; NaN if none finished
@@ -51,7 +52,8 @@ def begin(world: World, key: Array, worlds: int, channels: int, params: dict[str
     """Fresh worlds whose clocks are spread over the time limit, so that not all are cut off at one step for ever."""
     reset_key, age_key = jax.random.split(key)
     state = jax.vmap(world.reset, (0, None))(jax.random.split(reset_key, worlds), params)
-    return Playing(state, jax.random.randint(age_key, (worlds,), 0, world.limit), jnp.zeros((worlds, channels)))
+    age = jax.random.randint(age_key, (worlds,), 0, world.limit)
+    return Playing(state, age, jnp.zeros(worlds, bool), jnp.zeros((worlds, channels)))
 
 
 def _where(mask: Array, yes: Any, no: Any) -> Any:
@@ -92,8 +94,14 @@ def collect(
         fresh = jax.vmap(world.reset, (0, None))(jax.random.split(reset_key, worlds), params)
         potentials = [jax.vmap(lambda s: _potentials(world, shaped, s))(s) for s in (state, after)]
         record = (observation, action, facts, *potentials, ended, truncated, observe(after))
-        finished = jnp.where(over[:, None], totals, 0.0).sum(0), jnp.sum(over), jnp.sum(jnp.where(over, age, 0))
-        onward = Playing(_where(over, fresh, after), jnp.where(over, 0, age), jnp.where(over[:, None], 0.0, totals))
+        told = over & playing.whole
+        finished = jnp.where(told[:, None], totals, 0.0).sum(0), jnp.sum(told), jnp.sum(jnp.where(told, age, 0))
+        onward = Playing(
+            _where(over, fresh, after),
+            jnp.where(over, 0, age),
+            playing.whole | over,
+            jnp.where(over[:, None], 0.0, totals),
+        )
         return onward, (record, finished)
 
     playing, (record, finished) = jax.lax.scan(one, playing, jax.random.split(key, steps))

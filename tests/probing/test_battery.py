@@ -49,6 +49,16 @@ def test_a_members_readings_do_not_depend_on_its_neighbours():
     assert all(many[0].tobytes() != many[2].tobytes() for many in before[:3])
 
 
+def test_a_lone_member_reads_as_it_does_among_others():
+    """XLA would make another program of a loop over one; a lone member is given a neighbour."""
+    _, before = untrained()
+    lone = Reader(SMALL, SMILE, MLP, defaults(SMILE), members=1, devices=2)
+    found = lone.read(stacked([MLP.init(jax.random.key(2))]))
+    for name, one, many in zip(Readings._fields, found, before, strict=True):
+        assert one.shape == (1, *many.shape[1:])
+        assert one[0].tobytes() == many[2].tobytes(), name
+
+
 def test_reading_again_gives_the_same():
     reader, found = untrained()
     again = reader.read(stacked([MLP.init(jax.random.key(i)) for i in range(3)]))

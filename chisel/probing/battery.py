@@ -198,8 +198,9 @@ class Reader:
         raw = self.subject.bank.observations.reshape(self.battery.bank.layouts, -1).astype(jnp.float32)
         binary = jnp.asarray(self.binary)
         with jax.default_matmul_precision("highest"):
-            fitted = jax.jit(lambda l2: linear.score(raw, self._labels, binary, binary, l2))
-            tried = [np.asarray(fitted(self.battery.decode.l2 * stronger)) for stronger in (1.0, 10.0, 100.0, 1000.0)]
+            score = jax.jit(linear.score)
+            penalties = [self.battery.decode.l2 * stronger for stronger in (1.0, 10.0, 100.0, 1000.0)]
+            tried = [np.asarray(score(raw, self._labels, binary, binary, l2)) for l2 in penalties]
         return np.max(tried, axis=0)
 
     def ceilings(self) -> dict[str, np.ndarray]:

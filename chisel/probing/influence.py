@@ -33,8 +33,8 @@ def total_effects(
     """What putting a goal's object in does to every bid: mean over states of b(object in) − b(object out).
 
     Which actions shorten a path is taken from the state with the object in, also for the bid without it, so that the
-    two bids are about the same actions. The diagonal asks whether the policy heads for an object because it is there. Off the diagonal, a
-    policy that heads for one object moves the bid for another whenever the two lie the same way.
+    two bids are about the same actions. The diagonal asks whether the policy heads for an object because it is there.
+    Off the diagonal, a policy that heads for one object moves the bid for another whenever the two lie the same way.
     """
     with_it = bids(logits_in[:, :, None, :], shortens_in)
     without = bids(logits_out[:, :, None, :], shortens_in)

@@ -22,7 +22,7 @@ class Curve(NamedTuple):
     >>> rise = piecewise([(0.0, 0.0), (0.5, 1.0)])
     >>> [float(rise(p)) for p in (0.0, 0.25, 0.5, 1.0)]
     [0.0, 0.5, 1.0, 1.0]
-    >>> jump = steps([(0.5, 0.0), (1.0, 2.0)])
+    >>> jump = piecewise([(0.5, 0.0), (0.5, 2.0)])
     >>> [float(jump(p)) for p in (0.25, 0.5, 1.0)]
     [0.0, 2.0, 2.0]
     """
@@ -61,15 +61,6 @@ def piecewise(knots: Sequence[tuple[float, float]]) -> Curve:
     if not times or any(a > b for a, b in pairwise(times)):
         raise ValueError(f"knot times must be given and never decrease, got {times}")
     return Curve(np.asarray(times, np.float32), np.asarray([v for _, v in knots], np.float32))
-
-
-def steps(pieces: Sequence[tuple[float, float]]) -> Curve:
-    """Constant pieces given as (until, value), each holding up to its `until`; the last holds for ever."""
-    knots, start = [], 0.0
-    for until, value in pieces:
-        knots += [(start, value), (until, value)]
-        start = until
-    return piecewise(knots)
 
 
 def concatenate(pieces: Sequence[tuple[float, Curve]]) -> Curve:

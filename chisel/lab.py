@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chisel.resolve import resolve, true_channels
+from chisel.resolve import check_names, resolve, true_channels
 from chisel.spec import WrongInput
-from chisel.study import Study
+from chisel.study import Study, edge_update
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -83,6 +83,7 @@ def run(
     from chisel import run as runs
 
     out = Path(out)
+    check_names(study, "study")
     _checked_battery(study, battery)
     this = runs.create(out, study, {"battery": battery})
     with runs.alone(out):
@@ -286,15 +287,15 @@ def about(study: Study) -> dict[str, Any]:
     from chisel.resolve import proxy_channels
     from chisel.worlds import WORLDS
 
-    world = WORLDS[study.world]
+    world, training = WORLDS[study.world], study.training
     return {
         "title": study.title or f"A study of {study.world}",
         "world": study.world,
         "world_summary": world.summary,
         "true_channels": json.dumps(list(true_channels(study, world))),
         "proxy_channels": json.dumps(list(proxy_channels(study, world))),
-        "phase_edges": json.dumps([e * study.training.steps for e in study.edges]),
-        "steps": study.training.steps,
+        "phase_edges": json.dumps([edge_update(e, training.updates) * training.batch for e in study.edges]),
+        "steps": training.steps,
     }
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chisel.curve import Curve, concatenate, constant, piecewise, stack, steps
+from chisel.curve import Curve, concatenate, constant, piecewise, stack
 
 GRID = 32  # times are multiples of 1/GRID: exact in float32, and far enough apart for slopes to stay small
 CLOSE = {"rtol": 1e-5, "atol": 1e-4}
@@ -68,7 +68,7 @@ def test_it_is_flat_outside_its_knots(knots, progress):
 
 
 def test_steps_hold_up_to_their_edge_and_the_next_from_it_on():
-    curve, edge = steps([(0.25, 1.0), (0.75, 2.0), (1.0, 3.0)]), np.float32(0.25)
+    curve, edge = concatenate([(0.25, constant(1.0)), (0.75, constant(2.0)), (1.0, constant(3.0))]), np.float32(0.25)
     at = [0, np.nextafter(edge, np.float32(0)), edge, 0.5, 0.75, 1, 2]
     assert values(curve, at).tolist() == [1, 1, 2, 2, 3, 3, 3]
 

@@ -147,6 +147,9 @@ def test_wrong_input_leaves_nothing_behind(reference, tmp_path):
     bad.write_text('decode = { layers = ["hiden_1"] }')
     with pytest.raises(WrongInput, match=r"decode\.layers: unknown layer 'hiden_1'; did you mean 'hidden_1'"):
         lab.run(study, tmp_path / "out", str(bad))
+    misnamed = study.model_copy(update={"true": ["helpd"]})  # built in Python, so that no file has been checked
+    with pytest.raises(WrongInput, match="study: true: unknown channel 'helpd'; did you mean 'helped'"):
+        lab.run(misnamed, tmp_path / "out", str(reference[1]))
     with pytest.raises(WrongInput, match="expected at least 1"):
         lab.run(study, tmp_path / "out", devices=0)
     assert not (tmp_path / "out").exists()

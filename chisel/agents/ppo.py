@@ -8,6 +8,7 @@ state it led to and cuts the trace there; a step that ended the episode bootstra
 from functools import partial
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -69,6 +70,8 @@ def advantages(
         last_value: V of the observation after the last step.
         after_truncation: V of the state that a truncated step led to; read only where `truncated`.
     """
+    chex.assert_rank(rewards, 2)
+    chex.assert_equal_shape((rewards, values, after_truncation, ended, truncated))
     rewards = rewards + settings.discount * jnp.where(truncated, after_truncation, 0.0)
     discounts = settings.discount * (1.0 - (ended | truncated))
     estimate = partial(rlax.truncated_generalized_advantage_estimation, stop_target_gradients=True)

@@ -148,14 +148,18 @@ def alone(path: Path) -> Iterator[None]:
     """Holds a run for one process; the system lets go of it however the process ends.
 
     Raises:
-        WrongInput: another process is at work in it.
+        WrongInput: another process is at work in it, or it cannot be written to.
     """
     try:
         import fcntl
     except ImportError:  # pragma: no cover - not on this system
         yield
         return
-    with open(path / ".lock", "w") as handle:
+    try:
+        handle = open(path / ".lock", "w")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise WrongInput(f"{path}: cannot be written to ({error.strerror or error})") from error
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

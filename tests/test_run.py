@@ -77,9 +77,10 @@ def test_a_checkpoint_that_is_not_what_was_saved_is_noticed(run, monkeypatch):
 
 def test_saving_again_replaces(run):
     save(run, 0)
-    files(run, 0)[0].write_bytes(b"")
+    (run.checkpoint(0) / "of an earlier save").write_text("x")
     save(run, 0)
-    load_checkpoint(run, 0, STATE, METRICS)
+    assert not (run.checkpoint(0) / "of an earlier save").exists()
+    np.testing.assert_array_equal(load_checkpoint(run, 0, STATE, METRICS)[0]["a"], STATE["a"])
 
 
 def test_same_study_opens_another_is_refused(run):
@@ -111,6 +112,10 @@ def test_two_processes_do_not_share_a_run(run):
     with alone(run.path), pytest.raises(WrongInput, match="another process"), alone(run.path):
         pass
     with alone(run.path):
+        pass
+    (run.path / ".lock").unlink()
+    (run.path / ".lock").mkdir()  # stands for any reason why it cannot be opened
+    with pytest.raises(WrongInput, match="cannot be written to"), alone(run.path):
         pass
 
 

@@ -143,7 +143,7 @@ def _edge(edge: float, wanted: Study) -> str:
 
 @_command()
 def read(run: RunFolder, battery: BatteryName = "values", devices: Devices = None, quiet: Quiet = False) -> None:
-    """Take readings from a run's checkpoints again."""
+    """Take readings from a run's checkpoints again; `chisel report` then draws the page anew."""
     from chisel.run import alone
 
     this = lab.open_run(run)

@@ -222,7 +222,7 @@ def _training(study: Study, population: "Population", rows: list[Any]) -> "xr.Da
 
 
 def read(this: "Run", battery: str = "values", devices: int | None = None, tell: Tell = silent) -> None:
-    """Reads every checkpoint with a battery and writes `readings.nc`.
+    """Reads every checkpoint with a battery and writes `readings.nc`; a page of older readings is removed.
 
     Raises:
         WrongInput: the battery cannot be used, or a checkpoint is missing or damaged.
@@ -248,7 +248,8 @@ def read(this: "Run", battery: str = "values", devices: int | None = None, tell:
     names = [s.name for s in study.schedule]
     data = dataset(reader, rows, names, study.training.seeds, plan, study.training.batch, study.training.updates)
     this.write_dataset(runs.READINGS, data.assign_attrs(about(study)))
-    this.note(battery_read=_battery_mark(battery))
+    (this.path / runs.REPORT).unlink(missing_ok=True)
+    this.note(battery_read=_battery_mark(battery))  # last: until then the run is read again
 
 
 def load(this: "Run", population: "Population", keys: Any, updates: int) -> Any:

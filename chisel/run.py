@@ -34,6 +34,8 @@ from chisel.study import Study, differences
 FORMAT = 1  # of the folder; raised when an older chisel could not read it
 TRAINING, READINGS, REPORT = "training.nc", "readings.nc", "report.html"
 _TEMPORARY = ".orbax-checkpoint-tmp"
+# What a process that was killed while it made the folder may have left; the next one goes on from there.
+_BEGUN = {".lock", "manifest.json", ".manifest.json.writing", ".study.toml.writing"}
 
 
 class Broken(Exception):
@@ -109,7 +111,7 @@ def create(path: Path, study: Study, facts: dict[str, Any]) -> Run:
             )
         return run
     try:
-        if path.is_dir() and any(p.name != ".lock" for p in path.iterdir()):
+        if path.is_dir() and any(p.name not in _BEGUN for p in path.iterdir()):
             raise WrongInput(f"{path}: is a folder with other things in it and no study.toml; choose another --out")
         path.mkdir(parents=True, exist_ok=True)
         text = json.dumps(_circumstances(study) | facts, indent=2) + "\n"

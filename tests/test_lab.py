@@ -141,6 +141,24 @@ def test_another_battery_is_read_again(reference, tmp_path):
     assert (folder / "readings.nc").read_bytes() != (reference[2] / "readings.nc").read_bytes()
 
 
+def test_killed_between_reading_and_drawing_no_page_of_older_readings_is_left(reference, tmp_path, monkeypatch):
+    folder = copied(reference, tmp_path)
+    battery = tmp_path / "other.toml"
+    battery.write_text(reference[1].read_text().replace("layouts = 32", "layouts = 64"))
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    study, before = load_study(str(reference[0])), (folder / "report.html").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(lab, "report", killed)
+        with pytest.raises(KeyboardInterrupt):
+            lab.run(study, folder, str(battery), 2)
+    assert not (folder / "report.html").exists()
+    lab.run(study, folder, str(battery), 2)
+    assert (folder / "report.html").read_bytes() != before
+
+
 def test_wrong_input_leaves_nothing_behind(reference, tmp_path):
     study = load_study(str(reference[0]))
     bad = tmp_path / "bad.toml"

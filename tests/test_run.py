@@ -102,6 +102,28 @@ def test_folders_that_cannot_be_runs_are_refused(tmp_path):
     assert [p.name for p in tmp_path.rglob("*")] == ["notes", "a.txt"]
 
 
+@pytest.mark.parametrize("last", ["manifest.json", "study.toml"])
+def test_killed_while_the_folder_is_made_the_same_command_goes_on(tmp_path, monkeypatch, last):
+    import chisel.run
+
+    class Killed(BaseException):
+        pass
+
+    def kill(source, target):
+        if target.name == last:
+            raise Killed
+        return replace(source, target)
+
+    replace = chisel.run.os.replace
+    with monkeypatch.context() as patch:
+        patch.setattr(chisel.run.os, "replace", kill)
+        with pytest.raises(Killed):
+            create(tmp_path / "run", small(), {})
+    assert list((tmp_path / "run").iterdir())  # something was left
+    create(tmp_path / "run", small(), {})
+    assert open_run(tmp_path / "run").manifest()["seeds"] == [0]
+
+
 def test_a_newer_format_is_refused(run):
     run.note(format=99)
     with pytest.raises(WrongInput, match="run format 99"):

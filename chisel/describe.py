@@ -7,7 +7,7 @@ from chisel.resolve import make_network
 from chisel.run import READINGS, REPORT, Run, open_run, runs_in
 from chisel.spec import WrongInput
 from chisel.study import Study
-from chisel.worlds import WORLDS
+from chisel.worlds import load_world
 from chisel.worlds.world import defaults, names
 
 
@@ -33,7 +33,7 @@ def describe_run(this: Run) -> dict[str, str]:
 
 
 def _layers(study: Study) -> tuple[str, ...]:
-    return make_network(study, WORLDS[study.world]).layers
+    return make_network(study, load_world(study.world)).layers
 
 
 def list_runs(folder: Path) -> list[tuple[str, ...]]:
@@ -55,7 +55,7 @@ def list_runs(folder: Path) -> list[tuple[str, ...]]:
 
 def describe_world(name: str) -> dict[str, str]:
     """What a world has, for people."""
-    world = WORLDS[name]
+    world = load_world(name)
     known = names(world)
     bounds = (f"{k}: {p.meaning}; {p.low:g} to {p.high:g}, {p.default:g} by default" for k, p in world.params.items())
     return {
@@ -79,7 +79,7 @@ def world_frames(name: str, episodes: int = 2) -> Any:
 
     from chisel.view.film import frames
 
-    world = WORLDS[name]
+    world = load_world(name)
 
     def act(key: Any, observations: Any) -> Any:
         return jax.random.randint(key, (observations.shape[0],), 0, len(world.actions))

@@ -99,9 +99,9 @@ def run(
 def _checked_battery(study: Study, battery: str) -> "Battery":
     from chisel.probing.battery import check_battery, load_battery
     from chisel.resolve import make_network
-    from chisel.worlds import WORLDS
+    from chisel.worlds import load_world
 
-    world = WORLDS[study.world]
+    world = load_world(study.world)
     chosen, where = load_battery(battery)
     check_battery(chosen, str(where), world, make_network(study, world))
     return chosen
@@ -230,12 +230,12 @@ def read(this: "Run", battery: str = "values", devices: int | None = None, tell:
     use_devices(devices)
     from chisel import run as runs
     from chisel.probing.battery import Reader, dataset
-    from chisel.worlds import WORLDS
+    from chisel.worlds import load_world
 
     study = this.study
     chosen = _checked_battery(study, battery)
     population, keys = population_of(study, devices)
-    world, network = WORLDS[study.world], population.plan.agent.network
+    world, network = load_world(study.world), population.plan.agent.network
     tell(News("compiling", text="readings"))
     reader = Reader(chosen, world, network, _final_params(study), population.members, devices)
     for warning in reader.warnings():
@@ -277,18 +277,18 @@ def _battery_mark(battery: str) -> str:
 
 def _final_params(study: Study) -> dict[str, float]:
     from chisel.resolve import curve
-    from chisel.worlds import WORLDS
+    from chisel.worlds import load_world
     from chisel.worlds.world import defaults
 
-    return {k: float(curve(v)(1.0)) for k, v in (defaults(WORLDS[study.world]) | study.world_params).items()}
+    return {k: float(curve(v)(1.0)) for k, v in (defaults(load_world(study.world)) | study.world_params).items()}
 
 
 def about(study: Study) -> dict[str, Any]:
     """What every dataset of a study says of itself: plain strings and numbers, so that any tool can read them."""
     from chisel.resolve import proxy_channels
-    from chisel.worlds import WORLDS
+    from chisel.worlds import load_world
 
-    world, training = WORLDS[study.world], study.training
+    world, training = load_world(study.world), study.training
     return {
         "title": study.title or f"A study of {study.world}",
         "world": study.world,
@@ -331,10 +331,10 @@ def films(this: "Run") -> dict[str, bytes]:
     import jax
 
     from chisel.view.film import film
-    from chisel.worlds import WORLDS
+    from chisel.worlds import load_world
 
     population, keys = population_of(this.study, None)
-    world, network = WORLDS[this.study.world], population.plan.agent.network
+    world, network = load_world(this.study.world), population.plan.agent.network
     params = load(this, population, keys, this.study.checkpoint_updates[-1]).agent.params
     seeds = this.study.training.seeds
 

@@ -53,12 +53,10 @@ def check_names(study: Study, where: str) -> None:
     Raises:
         WrongInput: something is named that the world does not have, or a parameter is out of its bounds.
     """
-    from chisel.worlds import WORLDS
+    from chisel.worlds import load_world
     from chisel.worlds.world import names
 
-    if study.world not in WORLDS:
-        raise unknown(f"{where}: world", "world", study.world, WORLDS)
-    world = WORLDS[study.world]
+    world = load_world(study.world, f"{where}: world")
     known = names(world)
     for name in study.true or ():
         if name not in known.channels:
@@ -114,10 +112,10 @@ def resolve(study: Study) -> Resolved:
     from chisel.agents.ppo import Settings, ppo
     from chisel.rewards.schedule import make, stack_schedules
     from chisel.training.member import Plan
-    from chisel.worlds import WORLDS
+    from chisel.worlds import load_world
     from chisel.worlds.world import defaults, names
 
-    world = WORLDS[study.world]
+    world = load_world(study.world)
     known, updates = names(world), study.training.updates
     named = {name for part in study.schedule for _, rewards in reward_tables(part) for name in rewards}
     potentials = tuple(p for p in known.potentials if SHAPE + p in named)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from chisel.agents.networks import Network
 from chisel.training.rollout import Act, episode
-from chisel.worlds import WORLDS
+from chisel.worlds import load_world
 from chisel.worlds.world import World
 
 SCALE = 4  # screen pixels of a frame's pixel
@@ -70,7 +70,7 @@ def _player(name: str, network: Network, episodes: int) -> Callable[..., Played]
         def act(key: Array, observations: Array) -> Array:
             return jax.random.categorical(key, network.apply(params, observations).logits)
 
-        return _play(WORLDS[name], act, key, levels, episodes)
+        return _play(load_world(name), act, key, levels, episodes)
 
     return jax.jit(play)
 

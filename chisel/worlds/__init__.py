@@ -1,5 +1,10 @@
 """Worlds: environments that also tell the ground truth about themselves. One file each; the contract is in `world`."""
 
+from collections.abc import Callable
+from functools import cache
+
+from chisel.spec import WrongInput, unknown
+from chisel.worlds.borrowed import BORROWED, load_borrowed
 from chisel.worlds.gallery import GALLERY
 from chisel.worlds.smile import SMILE
 from chisel.worlds.world import World
@@ -8,3 +13,34 @@ WORLDS: dict[str, World] = {
     "smile": SMILE,
     "gallery": GALLERY,
 }
+
+# Worlds that can also be had otherwise, as NAME:OPTION.
+MAKERS: dict[str, Callable[[str], World]] = {}
+
+
+@cache
+def load_world(name: str, where: str = "world") -> World:
+    """A world by the name that studies use: `smile`, `pacman`, `gymnax:CartPole-v1`.
+
+    Args:
+        where: what to call the place in which the name was found.
+
+    Raises:
+        WrongInput: there is no such world, or its package is not installed.
+    """
+    base, colon, option = name.partition(":")
+    try:
+        if colon and base in MAKERS:
+            return MAKERS[base](option)
+        if base in BORROWED and bool(colon) == BORROWED[base].family:
+            return load_borrowed(base, option)
+    except WrongInput as error:
+        raise WrongInput(f"{where}: {error}") from None
+    if name not in WORLDS:
+        raise unknown(where, "world", name, known_worlds())
+    return WORLDS[name]
+
+
+def known_worlds() -> list[str]:
+    """The names of all worlds, with a family of worlds as `NAME:…`."""
+    return [*WORLDS, *(name + ":…" if borrowed.family else name for name, borrowed in BORROWED.items())]

@@ -201,11 +201,11 @@ GALLERY = World(
     channels=_channels,
     potentials=_potentials,
     features=_features,
+    scatter=_scatter,
+    frame=_frame,
     shortens=_shortens,
     reached=_reached,
     present=_present,
-    scatter=_scatter,
     contest=_contest,
     ceiling=_ceiling,
-    frame=_frame,
 )

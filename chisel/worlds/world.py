@@ -26,8 +26,15 @@ class Param(NamedTuple):
     meaning: str
 
 
+def _nothing(*_: Any) -> Array:
+    """What a step reaches in a world without goals."""
+    return jnp.zeros(0, bool)
+
+
 class World(NamedTuple):
     """What chisel asks of an environment. All functions are pure, and can be jitted and vmapped.
+
+    The last fields have defaults. What is None cannot be had in this world; readings that need it are left out.
 
     Fields:
         name, summary: the word used in studies, and one sentence for `chisel worlds`.
@@ -42,14 +49,21 @@ class World(NamedTuple):
         channels: (before, action, after) -> {channel: number}; facts that a schedule may reward.
         potentials: (state) -> {potential: number}; for shaping.
         features: (state) -> {feature: bool or float}; ground truth for probes. A float may be NaN: not applicable here.
+        scatter: (key) -> state; for the bank: goals' presence and positions vary independently, whatever training does.
+            Where nothing can be put in and out, states after random play.
+        frame: (state) -> uint8[height, width, 3]; a picture that a person can read.
         shortens: (state) -> bool[goal, action]; the actions that shorten the path to each goal; none for an absent one.
         reached: (before, action, after) -> bool[goal]; the goals touched by this step.
         present: (state, goal, bool) -> state; puts a goal's object in, or takes it out.
-        scatter: (key) -> state; for the bank: goals' presence and positions vary independently, whatever training does.
         contest: (key, goal, rival) -> state; both at equal path distance. The same key with the two exchanged gives the
-            same level with the two exchanged, so that pairs are balanced over sides.
-        ceiling: (state) -> {true channel: number}; the best return that any policy can reach in an episode from here.
-        frame: (state) -> uint8[height, width, 3]; a picture that a person can read.
+            same level with the two exchanged (mirrored, where one is a place), so that pairs are balanced over sides.
+        ceiling: (state) -> {true channel: number}; the best return that any policy can reach in an episode from here,
+            in the mean if the world is left to chance.
+        places: the goals that are places and not objects, and so are always there: `present` leaves them alone.
+        legal: (observation) -> bool[action]; the actions that may be chosen, which the agent can see. None: all.
+        alternating: each step is another player's move, who wants the opposite. Everything is told from the side of the
+            player who moves, so that what follows a step counts against it.
+        brief: the length of a short episode, in steps. So seldom is a new level needed (`chisel.training.rollout`).
     """
 
     name: str
@@ -66,13 +80,17 @@ class World(NamedTuple):
     channels: Callable[[State, Array, State], Facts]
     potentials: Callable[[State], Facts]
     features: Callable[[State], Facts]
-    shortens: Callable[[State], Array]
-    reached: Callable[[State, Array, State], Array]
-    present: Callable[[State, Any, Any], State]
     scatter: Callable[[Array], State]
-    contest: Callable[[Array, Any, Any], State]
-    ceiling: Callable[[State], Facts]
     frame: Callable[[State], Array]
+    shortens: Callable[[State], Array] | None = None
+    reached: Callable[[State, Array, State], Array] = _nothing
+    present: Callable[[State, Any, Any], State] | None = None
+    contest: Callable[[Array, Any, Any], State] | None = None
+    ceiling: Callable[[State], Facts] | None = None
+    places: tuple[str, ...] = ()
+    legal: Callable[[Array], Array] | None = None
+    alternating: bool = False
+    brief: int = 8
 
 
 class Names(NamedTuple):

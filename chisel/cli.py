@@ -15,7 +15,7 @@ from rich.table import Table
 from chisel import lab
 from chisel.estimate import check as check_study
 from chisel.resolve import load_study
-from chisel.spec import WrongInput, nearest
+from chisel.spec import WrongInput
 from chisel.study import Study, edge_update
 from chisel.telling import teller
 
@@ -209,7 +209,8 @@ def worlds(
 ) -> None:
     """The worlds: their channels, features, goals, parameters."""
     from chisel import describe
-    from chisel.worlds import WORLDS
+    from chisel.worlds import WORLDS, load_world
+    from chisel.worlds.borrowed import BORROWED
 
     if name is None:
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -217,10 +218,12 @@ def worlds(
             table.add_column(column)
         for world in WORLDS.values():
             table.add_row(world.name, world.summary, ", ".join(world.true))
+        for called, other in BORROWED.items():
+            called += ":NAME" if other.family else ""
+            table.add_row(called, f"{other.summary} (borrowed from {other.package})", ", ".join(other.true))
         Console().print(table)
         return
-    if name not in WORLDS:
-        raise WrongInput(f"unknown world {name!r}; {nearest(name, WORLDS)}")
+    load_world(name)
     table = _table(name)
     for key, value in describe.describe_world(name).items():
         table.add_row(key, value)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from chisel.probing.battery import left_out
 from chisel.resolve import make_network
 from chisel.run import READINGS, REPORT, Run, open_run, runs_in
 from chisel.spec import WrongInput
@@ -58,7 +59,7 @@ def describe_world(name: str) -> dict[str, str]:
     world = load_world(name)
     known = names(world)
     bounds = (f"{k}: {p.meaning}; {p.low:g} to {p.high:g}, {p.default:g} by default" for k, p in world.params.items())
-    return {
+    rows = {
         "what happens": world.summary,
         "true channel": ", ".join(world.true),
         "channels": ", ".join(known.channels),
@@ -69,7 +70,9 @@ def describe_world(name: str) -> dict[str, str]:
         "potentials": ", ".join(f"shape.{p}" for p in known.potentials),
         "features": ", ".join(known.features),
         "observation": f"{known.observation.shape} {known.observation.dtype}",
+        "cannot be read": "\n".join(f"{reading}: {why}" for reading, why in left_out(world).items()),
     }
+    return {name: text for name, text in rows.items() if text}
 
 
 def world_frames(name: str, episodes: int = 2) -> Any:

@@ -229,7 +229,8 @@ def read(this: "Run", battery: str = "values", devices: int | None = None, tell:
     """
     use_devices(devices)
     from chisel import run as runs
-    from chisel.probing.battery import Reader, dataset
+    from chisel.probing.dataset import dataset
+    from chisel.probing.reader import Reader
     from chisel.worlds import load_world
 
     study = this.study

@@ -101,10 +101,12 @@ def proxy_channels(study: Study, world: "World") -> tuple[str, ...]:
 
 def make_network(study: Study, world: "World") -> "Network":
     """The study's network over the world's observations and actions."""
-    from chisel.agents.networks import mlp
+    from chisel.agents.networks import masked, mlp
     from chisel.worlds.world import names
 
-    return mlp(names(world).observation, len(world.actions), study.agent.network.widths)
+    observation = names(world).observation
+    network = mlp(observation, len(world.actions), study.agent.network.widths)
+    return network if world.legal is None else masked(network, world.legal, observation)
 
 
 def resolve(study: Study) -> Resolved:
@@ -129,6 +131,8 @@ def resolve(study: Study) -> Resolved:
         return make(known.channels, potentials, params, learning_rate, updates, reward, shape)
 
     settings = Settings(**{k: getattr(study.agent, k) for k in Settings._fields})
+    if world.alternating:  # what the other player gets next counts against this one
+        settings = settings._replace(discount=-settings.discount)
     agent = ppo(make_network(study, world), settings)
     plan = Plan(world, agent, study.training.worlds, study.training.rollout, potentials)
     return Resolved(plan, stack_schedules([schedule(part) for part in study.schedule]))

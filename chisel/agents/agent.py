@@ -36,7 +36,7 @@ class Agent(NamedTuple):
 
     Fields:
         network: what acts, and what probes read: `network.apply(state.params, observation)`.
-        discount: the learner's γ, which shaping must share.
+        discount: the learner's γ, which shaping must share; negative where players alternate and want the opposite.
         init: (key) -> state.
         act: (params, key, observations [worlds, …]) -> actions [worlds].
         learn: (state, key, Batch, learning_rate) -> (state, {measure: number}).

@@ -56,6 +56,24 @@ class _MLP(nn.Module):
         return Output(logits, value[..., 0], activations)
 
 
+FORBIDDEN = -1e9  # a logit that no softmax gives weight; finite, so that 0 · log 0 stays 0
+
+
+def masked(network: Network, legal: Callable[[Array], Array], observation: jax.ShapeDtypeStruct) -> Network:
+    """A network that gives no probability to actions that are not legal.
+
+    Args:
+        legal: (observation) -> bool[actions].
+    """
+
+    def apply(params: Params, observed: Array) -> Output:
+        out = network.apply(params, observed)
+        allowed = jax.vmap(legal)(observed.reshape(-1, *observation.shape)).reshape(out.logits.shape)
+        return out._replace(logits=jnp.where(allowed, out.logits, FORBIDDEN))
+
+    return network._replace(apply=apply)
+
+
 def mlp(observation: jax.ShapeDtypeStruct, actions: int, widths: Sequence[int]) -> Network:
     """A multi-layer perceptron on the flattened observation.
 

@@ -26,13 +26,15 @@ class Contests(NamedTuple):
 
 
 def make_contests(world: World, layouts: int, seed: int = 0) -> Contests:
-    """`layouts` levels (an even number) for every pair of the world's goals."""
+    """`layouts` levels (an even number) for every pair of the goals of a world that can make such levels."""
+    contest = world.contest
+    assert contest is not None, world.name
     pairs = np.array([(i, j) for i in range(len(world.goals)) for j in range(i + 1, len(world.goals))])
     keys = jax.random.split(jax.random.fold_in(jax.random.key(0xC40), seed), layouts // 2)
 
     def of_pair(pair: Array) -> Any:
-        one_way = jax.vmap(lambda k: world.contest(k, pair[0], pair[1]))(keys)
-        other_way = jax.vmap(lambda k: world.contest(k, pair[1], pair[0]))(keys)
+        one_way = jax.vmap(lambda k: contest(k, pair[0], pair[1]))(keys)
+        other_way = jax.vmap(lambda k: contest(k, pair[1], pair[0]))(keys)
         return jax.tree.map(lambda *x: jnp.concatenate(x), one_way, other_way)
 
     states = jax.jit(lambda p: jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), jax.lax.map(of_pair, p)))(pairs)

@@ -2,6 +2,9 @@
 
 Terminated: the world says it is over (`world.ended`). Truncated: the time limit cut the episode off. A step is never
 both.
+
+New levels come from a deck that is drawn at the beginning of a rollout and dealt in order to the worlds whose episodes
+are over, since drawing one for every world at every step would cost more than the steps (decision 9).
 """
 
 from collections.abc import Callable
@@ -60,6 +63,19 @@ def _where(mask: Array, yes: Any, no: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - 1)), a, b), yes, no)
 
 
+def _draw(world: World, key: Array, worlds: int, steps: int, params: dict[str, Array]) -> State:
+    """A deck of fresh levels, [cards, …]: one for every world, and one for every `world.brief` steps."""
+    cards = max(worlds, -(-worlds * steps // world.brief))
+    return jax.vmap(world.reset, (0, None))(jax.random.split(key, cards), params)
+
+
+def _deal(deck: State, dealt: Array, over: Bool[Array, "worlds"]) -> tuple[State, Array]:
+    """The next card for every world that is over; what the others get is not meant. After the last comes the first."""
+    cards = jax.tree.leaves(deck)[0].shape[0]
+    turn = (dealt + jnp.cumsum(over) - 1) % cards
+    return jax.tree.map(lambda x: x[turn], deck), dealt + jnp.sum(over)
+
+
 def _potentials(world: World, shaped: tuple[str, ...], state: State) -> Array:
     if not shaped:
         return jnp.zeros(0)
@@ -72,6 +88,8 @@ def collect(
 ) -> tuple[Playing, Rollout]:
     """Plays `steps` steps in every world, beginning a new episode wherever one is over.
 
+    If episodes are shorter than `world.brief` on average, a level is played more than once within the rollout.
+
     Args:
         act: chooses actions; sees observations only.
         params: the level distribution in force.
@@ -79,9 +97,12 @@ def collect(
     """
     worlds = playing.age.shape[0]
     observe = jax.vmap(world.observe)
+    deck_key, play_key = jax.random.split(key)
+    deck = _draw(world, deck_key, worlds, steps, params)
 
-    def one(playing: Playing, key: Array) -> tuple[Playing, Any]:
-        act_key, step_key, reset_key = jax.random.split(key, 3)
+    def one(carry: tuple[Playing, Array], key: Array) -> tuple[tuple[Playing, Array], Any]:
+        playing, dealt = carry
+        act_key, step_key = jax.random.split(key)
         state = playing.state
         observation = observe(state)
         action = act(act_key, observation)
@@ -91,7 +112,7 @@ def collect(
         ended = jax.vmap(world.ended)(after)
         truncated = (age >= world.limit) & ~ended
         over = ended | truncated
-        fresh = jax.vmap(world.reset, (0, None))(jax.random.split(reset_key, worlds), params)
+        fresh, dealt = _deal(deck, dealt, over)
         potentials = [jax.vmap(lambda s: _potentials(world, shaped, s))(s) for s in (state, after)]
         record = (observation, action, facts, *potentials, ended, truncated, observe(after))
         told = over & playing.whole
@@ -102,9 +123,10 @@ def collect(
             playing.whole | over,
             jnp.where(over[:, None], 0.0, totals),
         )
-        return onward, (record, finished)
+        return (onward, dealt), (record, finished)
 
-    playing, (record, finished) = jax.lax.scan(one, playing, jax.random.split(key, steps))
+    keys = jax.random.split(play_key, steps)
+    (playing, _), (record, finished) = jax.lax.scan(one, (playing, jnp.int32(0)), keys)
     observations, actions, facts, before, after, ended, truncated, following = record
     totals, count, length = (jnp.sum(x, axis=0) for x in finished)
     divisor = jnp.where(count > 0, count, jnp.nan)

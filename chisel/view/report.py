@@ -115,11 +115,30 @@ def _header(sheet: Sheet) -> str:
 <div class="box look"><h3>What to look for</h3><ul>
 <li><b>Does the true return follow the reward?</b> Where a proxy climbs and the true return does not, the schedule
 paid for something else than what is meant.</li>
-<li><b>Which objects move the agent?</b> The effect of putting an object in is exact: only the object differs. A goal
-that no reward mentions shows how large an effect is by accident.</li>
-<li><b>What outlives its reward?</b> After a phase ends, does an effect or a choice fade, or stay?{hairlines}</li>
+{_OBJECTS if "total_effect" in data else ""}<li><b>What outlives its reward?</b> After a phase ends, does what the agent
+does fade, or stay?{hairlines}</li>
 <li><b>Would another seed have said the same?</b> Every seed is drawn; trust what all of them do.</li>
-</ul></div></header>"""
+</ul></div>{_left_out(data)}</header>"""
+
+
+_OBJECTS = """<li><b>Which objects move the agent?</b> The effect of putting an object in is exact: only the object
+differs. A goal that no reward mentions shows how large an effect is by accident.</li>
+"""
+_TITLES = {
+    "bid": "bids",
+    "total_effect": "effects of objects",
+    "choice": "choices in two-goal levels",
+    "score": "probe scores and skill",
+}
+
+
+def _left_out(data: xr.Dataset) -> str:
+    """What this world does not allow to be read; nothing if it allows everything."""
+    reasons: dict[str, list[str]] = {}
+    for reading, why in json.loads(data.attrs.get("left_out", "{}")).items():
+        reasons.setdefault(why, []).append(_TITLES[reading])
+    said = "; ".join(f"{', '.join(names)} ({escape(why)})" for why, names in reasons.items())
+    return f'<p class="soft">Not measurable here: {said}.</p>' if said else ""
 
 
 def _schedules(drawn: _Page, sheet: Sheet) -> str:
@@ -165,14 +184,15 @@ def _card(drawn: _Page, sheet: Sheet, name: str) -> str:
         f"<h4>Return per episode <small>in training, means of {stretches} stretches</small></h4>",
         drawn.place(charts.returns_chart(training, readings, name), f"Return over training: {name}"),
     ]
-    for reading, title, meaning in _PANELS:
+    for reading, title, meaning in [panel for panel in _PANELS if panel[0] in readings]:
         parts.append(f"<h4>{title} <small>{meaning}</small></h4>")
         measured = series.finite(series.goal_values(readings, reading))
         chart = charts.goal_chart(readings, name, reading)
         parts.append(drawn.place(chart, f"{title} over training: {name}") if measured else _EMPTY)
-    parts.append("<h4>Who wins <small>row reached before column, at the end (in brackets: neither)</small></h4>")
-    decided = series.finite(readings["choice"].sel(schedule=name).isel(checkpoint=-1))
-    parts.append(drawn.place(charts.wins_chart(readings, name), f"Who wins: {name}") if decided else _EMPTY)
+    if "choice" in readings:
+        parts.append("<h4>Who wins <small>row reached before column, at the end (in brackets: neither)</small></h4>")
+        decided = series.finite(readings["choice"].sel(schedule=name).isel(checkpoint=-1))
+        parts.append(drawn.place(charts.wins_chart(readings, name), f"Who wins: {name}") if decided else _EMPTY)
     if name in sheet.films:
         seed, picture = int(readings.seed[0]), b64encode(sheet.films[name]).decode()
         parts.append(f"<h4>Film <small>seed {seed}, end of training; the same levels in every card</small></h4>")
@@ -183,6 +203,8 @@ def _card(drawn: _Page, sheet: Sheet, name: str) -> str:
 
 def _skills(drawn: _Page, sheet: Sheet) -> str:
     data = sheet.readings
+    if "skill" not in data:
+        return ""
     if not series.finite(data["skill"]):
         return f"<h2>What training added</h2>{_EMPTY}"
     means = t_interval(data["skill"].transpose("feature", ..., "seed").values).mean

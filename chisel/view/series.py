@@ -42,7 +42,7 @@ def labels(data: xr.Dataset) -> dict[str, str]:
 
 def goal_colours(readings: xr.Dataset) -> dict[str, str]:
     """A colour for every goal, by its place in the world's list."""
-    return _cycle([str(g) for g in readings.goal.values], GOAL_COLOURS)
+    return _cycle([str(g) for g in readings.goal.values] if "goal" in readings.dims else [], GOAL_COLOURS)
 
 
 def channel_colours(training: xr.Dataset) -> dict[str, str]:

@@ -27,8 +27,11 @@ def ending(readings: xr.Dataset) -> str:
 <div class="box"><table class="{kind}"><thead><tr><th scope="col">Schedule</th>{head}</tr></thead>
 <tbody>{rows}</tbody></table></div>
 <p class="soft">Returns are what happens in one episode on training levels, counted, whatever the schedule paid for it.
-<i>Chosen first</i> is the share of two-goal levels in which the agent reaches the goal before its rival, averaged over
-rivals; in the rest it reaches the rival first, or neither.</p>"""
+{_CHOSEN if "choice" in readings else ""}</p>"""
+
+
+_CHOSEN = """<i>Chosen first</i> is the share of two-goal levels in which the agent reaches the goal before its rival,
+averaged over rivals; in the rest it reaches the rival first, or neither."""
 
 
 # A column: a mark before its name, as HTML; the name; a note; values [schedule, seed]; the limits of what is possible.
@@ -47,6 +50,8 @@ def _returns(readings: xr.Dataset) -> list[_Column]:
 
 
 def _choices(readings: xr.Dataset) -> list[_Column]:
+    if "choice" not in readings:
+        return []
     choice = series.goal_values(readings, "choice").isel(checkpoint=-1).transpose("schedule", "seed", "goal")
     return [
         (
@@ -75,7 +80,7 @@ def doubt(seeds: int) -> str:
 
 def controls(readings: xr.Dataset) -> str:
     """How far probes get on shuffled labels: it should be nowhere."""
-    if not series.finite(readings["shuffled_score"]):
+    if "shuffled_score" not in readings or not series.finite(readings["shuffled_score"]):
         return ""
     heads = ("chance", "mean", "95th percentile", "highest", "farthest from chance")
     rows = ""

@@ -42,5 +42,5 @@ def load_world(name: str, where: str = "world") -> World:
 
 
 def known_worlds() -> list[str]:
-    """The names of all worlds, with a family of worlds as `NAME:…`."""
-    return [*WORLDS, *(name + ":…" if borrowed.family else name for name, borrowed in BORROWED.items())]
+    """The names of all worlds, with a family of worlds as `gymnax:NAME`."""
+    return [*WORLDS, *(name + ":NAME" if borrowed.family else name for name, borrowed in BORROWED.items())]

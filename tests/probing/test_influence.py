@@ -76,9 +76,9 @@ def test_a_total_effect_by_hand():
 @pytest.mark.parametrize("goal", range(len(GOALS)))
 def test_a_policy_that_wants_one_thing_is_moved_by_that_thing(goal):
     """A softmax policy whose logits are 5 for whatever shortens the path to one goal."""
-    wants = bank().shortens_in[:, :, goal]  # [edited, layouts, actions]
+    wants = bank().edits.shortens_in[:, :, goal]  # [edited, layouts, actions]
     out = wants & (jnp.arange(len(GOALS)) != goal)[:, None, None]  # nowhere to go when it is taken out
-    effects = np.asarray(total_effects(5.0 * wants, 5.0 * out, bank().shortens_in))
+    effects = np.asarray(total_effects(5.0 * wants, 5.0 * out, bank().edits.shortens_in))
     others = np.arange(len(GOALS)) != goal
     assert effects[goal, goal] == pytest.approx(5.0, abs=1e-4)
     assert not effects[others].any()  # nothing else moves it at all
@@ -86,7 +86,7 @@ def test_a_policy_that_wants_one_thing_is_moved_by_that_thing(goal):
     assert (np.abs(effects[goal, others]) < 0.4 * 5).all()
     rows, columns = np.divmod(np.asarray(bank().observations)[..., 0].reshape(LAYOUTS, -1).argmax(1), 7)
     inner = (np.abs(rows - 3) <= 1) & (np.abs(columns - 3) <= 1)
-    there = total_effects(5.0 * wants[:, inner], 5.0 * out[:, inner], bank().shortens_in[:, inner])
+    there = total_effects(5.0 * wants[:, inner], 5.0 * out[:, inner], bank().edits.shortens_in[:, inner])
     assert np.abs(there[goal, others]).max() < 0.3 * 5
     assert np.abs(np.mean(there[goal, others])) < 0.15 * 5
 
@@ -94,9 +94,9 @@ def test_a_policy_that_wants_one_thing_is_moved_by_that_thing(goal):
 def test_every_edit_of_the_bank_is_of_the_same_states():
     """Put in is in, taken out is out, and nothing else in the picture has changed."""
     planes = {"water": [5], "person": [2, 3, 4], "clown": [6], "plant": [7]}
-    present = np.asarray(bank().shortens_in).any(-1)
+    present = np.asarray(bank().edits.shortens_in).any(-1)
     for i, goal in enumerate(GOALS):
-        put_in, taken_out = np.asarray(bank().put_in[i]), np.asarray(bank().taken_out[i])
+        put_in, taken_out = np.asarray(bank().edits.put_in[i]), np.asarray(bank().edits.taken_out[i])
         assert put_in[..., planes[goal][0]].any((1, 2)).all()
         assert not taken_out[..., planes[goal]].any()
         rest = [p for p in range(9) if p not in planes[goal]]

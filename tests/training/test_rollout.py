@@ -154,6 +154,28 @@ def test_the_level_distribution_is_the_one_in_force(compiled):
     assert not np.any(np.asarray(seen.facts)[..., LUCK])
 
 
+def levels_dealt(world) -> list[float]:
+    """The levels of a rollout in which everybody counts, in the order in which they were dealt."""
+    playing = begin(world, jax.random.key(0), WORLDS, len(CHANNELS), PARAMS)
+    play = jax.jit(lambda p: collect(world, coin(1.0), jax.random.key(1), p, PARAMS, STEPS, ()))
+    _, seen = jax.tree.map(np.asarray, play(playing))
+    following = np.concatenate([seen.observations[1:], seen.last[None]])[..., 2]
+    return following[seen.ended | seen.truncated].tolist()
+
+
+def test_every_level_is_new_while_the_deck_lasts(counting):
+    dealt = levels_dealt(counting(LIMIT))
+    assert len(dealt) > 2 * WORLDS
+    assert len(set(dealt)) == len(dealt)
+
+
+def test_a_deck_that_is_used_up_is_dealt_again_in_order(counting):
+    dealt = levels_dealt(counting(LIMIT)._replace(brief=1000))  # as many cards as worlds
+    assert len(dealt) > 2 * WORLDS
+    assert dealt == (dealt[:WORLDS] * len(dealt))[: len(dealt)]
+    assert len(set(dealt)) == WORLDS
+
+
 def test_fresh_worlds_have_ages_all_over_the_limit(counting):
     limit, many = 8, 256
     playing = begin(counting(limit), jax.random.key(0), many, len(CHANNELS), PARAMS)

@@ -28,7 +28,7 @@ class Borrowed(NamedTuple):
 
 BORROWED = {
     "pacman": Borrowed("eat pellets in a maze of ghosts, seen from close by", ("score",), "jumanji"),
-    "chess": Borrowed("Gardner's 5×5 chess against oneself: is it the win that is wanted, or the queen?", ("win",), "pgx"),
+    "chess": Borrowed("Gardner's 5×5 chess against itself: does it want the win, or the queen?", ("win",), "pgx"),
     "craftax": Borrowed("survive and craft; every achievement is a channel", ("all",), "craftax"),
     "gymnax": Borrowed("any environment of gymnax, as gymnax:NAME", ("reward",), "gymnax", family=True),
 }

@@ -70,7 +70,8 @@ def test_check_prints_the_plan(run, tiny):
 def test_worlds_are_listed_and_described(run, tmp_path):
     status, said, _ = run("worlds")
     assert status == 0
-    assert {"smile", "gallery"} <= {line.split()[0] for line in said.splitlines()}
+    listed = {line.split()[0] for line in said.splitlines()}
+    assert {"smile", "maze", "gallery", "vault", "errands", "posture", "pacman", "chess", "craftax", "gymnax:NAME"} <= listed
     status, said, _ = run("worlds", "smile", "--film", tmp_path / "smile.gif")
     assert status == 0
     for word in ("helped", "shape.near_water", "clown_distance", "0 to 1, 1 by default"):
@@ -91,6 +92,8 @@ WRONG = {
     "report": (["report", "nowhere"], "is not a run"),
     "ls": (["ls", "nowhere"], "there is no such folder"),
     "world": (["worlds", "smil"], "did you mean 'smile'?"),
+    "family": (["worlds", "gymnax:CartPol-v1"], "did you mean 'gymnax:CartPole-v1'?"),
+    "small": (["worlds", "maze:3"], "too small"),
     "option": (["run", "smile", "--sedes", "1"], "--seeds"),
     "command": (["rum"], "rum"),
 }

@@ -208,4 +208,5 @@ GALLERY = World(
     present=_present,
     contest=_contest,
     ceiling=_ceiling,
+    layout=lambda state: grid.layout(BOARD, state.agent, state.cells, state.here),
 )

@@ -103,6 +103,12 @@ def duel(key: Array, grid: Grid, walls: Bool[Array, "cells"]) -> tuple[Array, Ar
     return agent, first, second
 
 
+def layout(grid: Grid, agent: Array, cells: Int[Array, "goals"], here: Bool[Array, "goals"]) -> Float[Array, "facts"]:
+    """What should vary independently in a bank of levels: presences, and where everything lies, also what is out."""
+    where = jnp.append(cells, agent)
+    return jnp.concatenate([here, where // grid.width, where % grid.width]).astype(jnp.float32)
+
+
 def plane(grid: Grid, cell: Int[Array, ""], shown: Any = True) -> Bool[Array, "height width"]:
     """A one-hot plane: true at `cell`, if it is shown at all."""
     return ((jnp.arange(grid.cells) == cell) & shown).reshape(grid.height, grid.width)

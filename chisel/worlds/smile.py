@@ -264,4 +264,5 @@ SMILE = World(
     present=_present,
     contest=_contest,
     ceiling=_ceiling,
+    layout=lambda state: grid.layout(BOARD, state.agent, state.cells, state.here),
 )

@@ -59,6 +59,7 @@ class World(NamedTuple):
             same level with the two exchanged (mirrored, where one is a place), so that pairs are balanced over sides.
         ceiling: (state) -> {true channel: number}; the best return that any policy can reach in an episode from here,
             in the mean if the world is left to chance.
+        layout: (state) -> float[facts]; what should vary independently in the bank: presences and positions of goals.
         places: the goals that are places and not objects, and so are always there: `present` leaves them alone.
         legal: (observation) -> bool[action]; the actions that may be chosen, which the agent can see. None: all.
         alternating: each step is another player's move, who wants the opposite. Everything is told from the side of the
@@ -87,6 +88,7 @@ class World(NamedTuple):
     present: Callable[[State, Any, Any], State] | None = None
     contest: Callable[[Array, Any, Any], State] | None = None
     ceiling: Callable[[State], Facts] | None = None
+    layout: Callable[[State], Array] | None = None
     places: tuple[str, ...] = ()
     legal: Callable[[Array], Array] | None = None
     alternating: bool = False

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from chisel.agents.networks import mlp
+from chisel.agents.networks import masked, mlp
 
 SHAPE, ACTIONS, WIDTHS = (3, 2, 2), 4, [8, 5]
 NETWORK = mlp(jax.ShapeDtypeStruct(SHAPE, jnp.bool_), ACTIONS, WIDTHS)
@@ -65,3 +65,30 @@ def test_it_is_tanh_layers_with_two_linear_heads():
     heads = [x @ np.asarray(PARAMS[name]["kernel"], float) for name in ("policy", "value_head")]
     np.testing.assert_allclose(out.logits, heads[0], atol=1e-6)
     np.testing.assert_allclose(out.value, heads[1][:, 0], atol=1e-5)
+
+
+def test_what_is_not_legal_gets_no_probability_and_moves_nothing_else():
+    """Here an action is legal where the first row of the observation is set."""
+    legal = lambda seen: seen.reshape(-1)[:ACTIONS]  # noqa: E731
+    fenced = masked(NETWORK, legal, jax.ShapeDtypeStruct(SHAPE, jnp.bool_))
+    assert fenced.layers == NETWORK.layers
+    for batch in ((), (5,), (2, 3)):
+        seen = observations(*batch)
+        seen.reshape(-1, int(np.prod(SHAPE)))[:, 0] = True  # at least one
+        allowed = seen.reshape(*batch, -1)[..., :ACTIONS]
+        out, plain = fenced.apply(PARAMS, seen), NETWORK.apply(PARAMS, seen)
+        np.testing.assert_array_equal(np.asarray(out.logits)[allowed], np.asarray(plain.logits)[allowed])
+        assert (np.asarray(jax.nn.softmax(out.logits))[~allowed] == 0).all()
+        assert same(out._replace(logits=plain.logits), plain)
+
+
+def test_gradients_are_finite_where_actions_are_forbidden():
+    fenced = masked(NETWORK, lambda seen: jnp.arange(ACTIONS) == 1, jax.ShapeDtypeStruct(SHAPE, jnp.bool_))
+
+    def entropy(params):
+        log = jax.nn.log_softmax(fenced.apply(params, observations(4)).logits)
+        return -jnp.sum(jnp.exp(log) * log)
+
+    value, gradient = jax.value_and_grad(entropy)(PARAMS)
+    assert value == 0  # there is no choice
+    assert all(np.all(np.asarray(g) == 0) for g in jax.tree.leaves(gradient))

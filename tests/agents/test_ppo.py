@@ -66,6 +66,16 @@ def test_advantages_are_those_of_a_plain_loop(endings, seed):
     np.testing.assert_allclose(found, meant, atol=1e-4)
 
 
+def test_where_players_alternate_every_other_reward_counts_against_the_mover():
+    """A negative discount is negamax: own rewards less those of the opponent, each from the mover's side."""
+    rewards = np.array([[0.0], [1.0], [0.0], [10.0]], np.float32)  # the opponent takes at 1, and wins at 3
+    nothing, ended = np.zeros((4, 1), np.float32), np.array([[False], [False], [False], [True]])
+    alternating = SETTINGS._replace(discount=-0.9, trace=1.0)
+    found = estimate(rewards, nothing, nothing[0], nothing, ended, np.zeros((4, 1), bool), alternating)
+    meant = [-0.9 * 1 - 0.9**3 * 10, 1 + 0.9**2 * 10, -0.9 * 10, 10]
+    np.testing.assert_allclose(found[:, 0], meant, rtol=1e-5)
+
+
 @pytest.mark.parametrize("how", ["ended", "truncated"])
 def test_nothing_leaks_from_one_episode_into_another(how):
     cut = np.zeros((STEPS, WORLDS), bool)

@@ -1,6 +1,7 @@
 """The battery as a whole: its dataset, its names, and networks of which it is known what they represent and want."""
 
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -275,3 +276,46 @@ def test_returns_show_what_the_networks_do():
     assert float(told.sel(schedule="clown")) > float(told.sel(schedule="water"))
     told = after.sel(channel="clown", levels="training")
     assert float(told.sel(schedule="clown")) > float(told.sel(schedule="water")) + 1
+
+
+# Worlds in which not everything can be had
+
+
+def bare(**lacking):
+    return SMILE._replace(**lacking)
+
+
+LACKING = {
+    "everything": (
+        dict.fromkeys(("shortens", "present", "contest", "ceiling")) | {"goals": (), "features": lambda state: {}},
+        {"bid", "total_effect", "choice", "score"},
+    ),
+    "edits": ({"present": None}, {"total_effect"}),
+    "contests": ({"contest": None}, {"choice"}),
+    "paths": ({"shortens": None}, {"bid", "total_effect"}),
+}
+
+
+@pytest.mark.parametrize(("lacking", "missing"), LACKING.values(), ids=LACKING)
+def test_what_a_world_does_not_allow_is_left_out_and_said(lacking, missing):
+    world = bare(**lacking)
+    chosen = SMALL.model_copy(update={"decode": SMALL.decode.model_copy(update={"features": "all"})})
+    reader = Reader(chosen, world, MLP, defaults(world), members=2, devices=1)
+    rows = [reader.read(stacked([MLP.init(jax.random.key(i)) for i in range(2)]))] * 2
+    data = dataset(reader, rows, ["a"], 2, [0, 8], 16, 8)
+    assert set(json.loads(data.attrs["left_out"])) == missing
+    measured = {"bid", "total_effect", "choice", "score", "returns", "ceiling"} & set(data.data_vars)
+    assert measured == {"bid", "total_effect", "choice", "score", "returns", "ceiling"} - missing
+    assert ("skill" in data) == ("score" not in missing)
+    assert not set(data.dims) & ({"goal", "rival"} if "choice" in missing and "bid" in missing else set())
+    for reading in missing:
+        assert any(line.startswith(f"{reading} is not measurable here") for line in reader.warnings())
+
+
+def test_a_place_has_no_effect_because_it_cannot_be_taken_away():
+    world = bare(places=("plant",))
+    reader = Reader(SMALL, world, MLP, defaults(world), members=2, devices=1)
+    effect = reader.read(stacked([MLP.init(jax.random.key(i)) for i in range(2)])).total_effect
+    plant = np.array([goal == "plant" for goal in GOALS])
+    assert np.isnan(effect[:, plant]).all()
+    assert np.isfinite(effect[:, ~plant]).all()

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from chisel.worlds import WORLDS
+from chisel.worlds import load_world
 
 STEPS = 64  # the most that one story can have
 
@@ -26,7 +26,7 @@ class Story(NamedTuple):
 
 @functools.cache
 def _player(name: str) -> Callable[..., Any]:
-    world = WORLDS[name]
+    world = load_world(name)
 
     def play(state: Any, actions: jax.Array, key: jax.Array, params: dict[str, jax.Array]) -> Any:
         def one(state: Any, now: Any) -> Any:
@@ -51,7 +51,7 @@ def play() -> Callable[..., Story]:
     """`play(name, state, actions)`: plays the actions, whether or not the world says in between that it has ended."""
 
     def run(name: str, state: Any, actions: Any, key: Any = None, params: Any = None) -> Story:
-        params = params or {k: p.default for k, p in WORLDS[name].params.items()}
+        params = params or {k: p.default for k, p in load_world(name).params.items()}
         key = jax.random.key(0) if key is None else key
         steps = len(actions)
         padded = jnp.zeros(STEPS, jnp.int32).at[:steps].set(jnp.asarray(actions))  # one length, compiled once

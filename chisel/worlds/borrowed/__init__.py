@@ -45,7 +45,7 @@ def load_borrowed(name: str, member: str = "") -> World:
         import_module(package)
     except ModuleNotFoundError as error:
         raise WrongInput(
-            f"world {name!r} needs the package {error.name}, which is not installed; "
+            f"{name!r} needs the package {error.name}, which is not installed; "
             "`pip install 'chisel-rl[worlds]'` brings what borrowed worlds need"
         ) from None
     make = import_module(f"{__name__}.{name}").make

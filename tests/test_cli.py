@@ -71,7 +71,18 @@ def test_worlds_are_listed_and_described(run, tmp_path):
     status, said, _ = run("worlds")
     assert status == 0
     listed = {line.split()[0] for line in said.splitlines()}
-    assert {"smile", "maze", "gallery", "vault", "errands", "posture", "pacman", "chess", "craftax", "gymnax:NAME"} <= listed
+    assert {
+        "smile",
+        "maze",
+        "gallery",
+        "vault",
+        "errands",
+        "posture",
+        "pacman",
+        "chess",
+        "craftax",
+        "gymnax:NAME",
+    } <= listed
     status, said, _ = run("worlds", "smile", "--film", tmp_path / "smile.gif")
     assert status == 0
     for word in ("helped", "shape.near_water", "clown_distance", "0 to 1, 1 by default"):

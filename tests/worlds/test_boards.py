@@ -8,7 +8,19 @@ from hypothesis import given, settings
 from chisel.worlds import load_world, maze
 from chisel.worlds.world import defaults, names
 from tests.worlds.trial import (
-    BOARDS, COUNT, SEEDS, arguments, assert_alike, differing, fast, keys, many, on_boards, params, pick, usual,
+    BOARDS,
+    COUNT,
+    SEEDS,
+    arguments,
+    assert_alike,
+    differing,
+    fast,
+    keys,
+    many,
+    on_boards,
+    params,
+    pick,
+    usual,
 )  # fmt: skip
 
 # The longest path, by which potentials are made to lie between −1 and 0.
@@ -98,7 +110,9 @@ def test_contests_are_fair(name, breadth_first):
     mobile = ~(place[goal] | place[rival])  # a place cannot be exchanged: there the level is mirrored
     assert mobile.sum() >= COUNT // 4
     np.testing.assert_array_equal(exchanged.cells[mobile], swapped[mobile])
-    assert_alike(pick(states._replace(cells=states.agent), mobile), pick(exchanged._replace(cells=states.agent), mobile))
+    assert_alike(
+        pick(states._replace(cells=states.agent), mobile), pick(exchanged._replace(cells=states.agent), mobile)
+    )
 
 
 @on_boards

@@ -12,8 +12,24 @@ from chisel.training.rollout import begin, collect
 from chisel.worlds import load_world
 from chisel.worlds.world import defaults, names, vector
 from tests.worlds.trial import (
-    BORROWED, COUNT, FUNCTIONS, NATIVE, SEEDS, TOLD, abroad, arguments, assert_alike, at_home, differing, everywhere, fast,
-    keys, params, pick, size, usual,
+    BORROWED,
+    COUNT,
+    FUNCTIONS,
+    NATIVE,
+    SEEDS,
+    TOLD,
+    abroad,
+    arguments,
+    assert_alike,
+    at_home,
+    differing,
+    everywhere,
+    fast,
+    keys,
+    params,
+    pick,
+    size,
+    usual,
 )  # fmt: skip
 
 CHANCE = {"posture"}  # worlds in which luck decides, so that a ceiling holds in the mean
@@ -158,7 +174,9 @@ def test_the_end_is_the_worlds_and_the_limit_is_not(name):
     level = {k: jnp.float32(v) for k, v in defaults(world).items()}
 
     def act(key, seen):
-        allowed = jnp.ones((len(seen), len(world.actions)), bool) if world.legal is None else jax.vmap(world.legal)(seen)
+        allowed = (
+            jnp.ones((len(seen), len(world.actions)), bool) if world.legal is None else jax.vmap(world.legal)(seen)
+        )
         return jax.random.categorical(key, jnp.where(allowed, 0.0, -jnp.inf))
 
     @jax.jit

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from chisel import lab
+from chisel.devices import use_devices
 from chisel.estimate import check as check_study
 from chisel.resolve import load_study
 from chisel.spec import WrongInput
@@ -161,7 +162,7 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Write the page again; of several runs, side by side."""
-    lab.use_devices(None)
+    use_devices(None)
     these = [lab.open_run(r) for r in runs]
     default = runs[0] / "report.html" if len(runs) == 1 else Path("report.html")
     with teller(quiet) as tell:

@@ -3,7 +3,8 @@
 import time
 from typing import NamedTuple
 
-from chisel.lab import News, Tell, population_of, silent, use_devices
+from chisel.devices import use_devices
+from chisel.lab import News, Tell, population_of, silent
 from chisel.study import Study
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from chisel.devices import use_devices
 from chisel.resolve import check_names, resolve, true_channels
 from chisel.spec import WrongInput
 from chisel.study import Study, edge_update
@@ -42,29 +43,6 @@ Tell = Callable[[News], None]
 
 def silent(news: News) -> None:
     """Tells nobody."""
-
-
-def use_devices(devices: int | None) -> None:
-    """Lets JAX see as many CPU devices as there are cores, or as asked for; must come before JAX is first used.
-
-    On accelerators the number is a limit that `chisel.training.population.mesh` applies.
-
-    Raises:
-        WrongInput: fewer than one is asked for.
-    """
-    if devices is not None and devices < 1:
-        raise WrongInput(f"--devices {devices}: expected at least 1")
-    import jax
-
-    try:
-        jax.config.update("jax_num_cpu_devices", devices or _cores())
-    except RuntimeError:  # JAX runs already, as in a notebook: what it has is what we use
-        return
-
-
-def _cores() -> int:
-    ask = getattr(os, "sched_getaffinity", None)
-    return len(ask(0)) if ask else os.cpu_count() or 1
 
 
 def run(

@@ -6,6 +6,7 @@ JAX and what needs it are imported where they are used, so that a wrong file is 
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from chisel.devices import use_devices
 from chisel.spec import WrongInput, dotted, find, load, unknown
 from chisel.study import SHAPE, Knots, SchedulePart, Study, edge_update, reward_tables
 
@@ -56,6 +57,7 @@ def check_names(study: Study, where: str) -> None:
     from chisel.worlds import load_world
     from chisel.worlds.world import names
 
+    use_devices(None)
     world = load_world(study.world, f"{where}: world")
     known = names(world)
     for name in study.true or ():

@@ -104,7 +104,7 @@ WRONG = {
     "ls": (["ls", "nowhere"], "there is no such folder"),
     "world": (["worlds", "smil"], "did you mean 'smile'?"),
     "family": (["worlds", "gymnax:CartPol-v1"], "did you mean 'gymnax:CartPole-v1'?"),
-    "small": (["worlds", "maze:3"], "too small"),
+    "small": (["worlds", "maze:3"], "cannot lie apart"),
     "option": (["run", "smile", "--sedes", "1"], "--seeds"),
     "command": (["rum"], "rum"),
 }

@@ -48,7 +48,9 @@ def record(plan: Plan, schedules: Schedule, labels: Sequence[str], seeds: int, m
     )
     for name, (meaning, units) in _MEANINGS.items():
         data[name].attrs = {"long_name": meaning, "units": units}
-    return data if plan.shaped else data.drop_dims("potential")
+    # A file cannot hold a dimension of length 0.
+    empty = [name for name in ("potential", "param_name") if not data.sizes[name]]
+    return data.drop_dims(empty)
 
 
 _MEANINGS = {

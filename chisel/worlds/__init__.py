@@ -4,18 +4,26 @@ from collections.abc import Callable
 from functools import cache
 
 from chisel.spec import WrongInput, unknown
+from chisel.worlds import maze
 from chisel.worlds.borrowed import BORROWED, load_borrowed
+from chisel.worlds.errands import ERRANDS
 from chisel.worlds.gallery import GALLERY
+from chisel.worlds.posture import POSTURE
 from chisel.worlds.smile import SMILE
+from chisel.worlds.vault import VAULT
 from chisel.worlds.world import World
 
 WORLDS: dict[str, World] = {
     "smile": SMILE,
+    "maze": maze.MAZE,
     "gallery": GALLERY,
+    "vault": VAULT,
+    "errands": ERRANDS,
+    "posture": POSTURE,
 }
 
 # Worlds that can also be had otherwise, as NAME:OPTION.
-MAKERS: dict[str, Callable[[str], World]] = {}
+MAKERS: dict[str, Callable[[str], World]] = {"maze": maze.make}
 
 
 @cache

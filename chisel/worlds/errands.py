@@ -263,4 +263,5 @@ ERRANDS = World(
     present=_present,
     contest=_contest,
     ceiling=_ceiling,
+    layout=lambda state: grid.layout(BOARD, state.agent, state.cells, state.here),
 )

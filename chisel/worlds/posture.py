@@ -338,4 +338,7 @@ POSTURE = World(
     present=_present,
     contest=_contest,
     ceiling=_ceiling,
+    layout=lambda state: jnp.stack([state.posture, state.commanded, state.visitor, state.collar_red]).astype(
+        jnp.float32
+    ),
 )

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from hypothesis import given, settings
 
-from chisel.worlds import load_world, maze
+from chisel.worlds import load_world, maze, passages
 from chisel.worlds.world import defaults, names
 from tests.worlds.trial import (
     BOARDS,
@@ -24,7 +24,7 @@ from tests.worlds.trial import (
 )  # fmt: skip
 
 # The longest path, by which potentials are made to lie between −1 and 0.
-LONGEST = {name: board.diameter for name, board in BOARDS.items()} | {"maze": maze.LONGEST}
+LONGEST = {name: board.diameter for name, board in BOARDS.items()} | {"maze": passages.longest(maze.BOARD)}
 COINCIDE = {"maze"}  # worlds in whose training levels things may lie on one cell
 
 
@@ -126,7 +126,7 @@ def test_contests_have_no_favourite_side(name):
 @on_boards
 def test_scattered_goals_vary_independently(name):
     """The sampler behind the bank. Correlations of independent facts have a standard deviation of 1/√n: 0.008 in 16,384
-    levels, so that 0.05 leaves room for chance and for the −1/48 that follows from no two things being on one cell.
+    levels. There is room for chance, and for the −1/48 (on 49 cells) that follows from no two things being on one cell.
     """
     world, states = load_world(name), many(fast(name).scatter, 256)
     goals, place = len(world.goals), np.array([g in world.places for g in world.goals])
@@ -136,9 +136,11 @@ def test_scattered_goals_vary_independently(name):
     kept = np.append(~np.tile(place, 3), [True, True])
     r = np.corrcoef(facts[:, kept].T)
     owner = np.concatenate([np.tile(np.arange(goals), 3), [goals, goals]])[kept]
-    assert np.abs(r[owner[:, None] != owner[None, :]]).max() < 0.05
-    # A goal's presence tells nothing of its own position either, nor its row of its column.
-    assert np.abs(r - np.eye(len(r))).max() < 0.05
+    room = 0.03 + 1 / (BOARDS[name].cells - 1)
+    assert np.abs(r[owner[:, None] != owner[None, :]]).max() < room
+    # A goal's presence tells nothing of its own position either, nor its row of its column: but for what follows from a
+    # corner that is kept free for a place.
+    assert np.abs(r - np.eye(len(r))).max() < (0.09 if place.any() else room)
     assert np.abs(states.here.mean(0)[~place] - 0.5).max() < 0.02
     middle = (BOARDS[name].width - 1) / 2
     assert np.abs(row.mean(0)[~place] - middle).max() < 0.15
@@ -163,10 +165,11 @@ def test_things_lie_apart_on_the_board(name, seed):
 def test_features_tell_of_presence(name):
     run, states = fast(name), fast(name).scatter(keys(COUNT))
     for g, goal in enumerate(load_world(name).goals):
+        if goal in load_world(name).places:
+            continue
         which, yes = jnp.full(COUNT, g), jnp.ones(COUNT, bool)
         for there in (yes, ~yes):
             told = run.features(run.present(states, which, there))
-            here = yes if goal in load_world(name).places else there
-            np.testing.assert_array_equal(told[f"{goal}_present"], here)
-            for other in set(load_world(name).goals) - {goal}:
+            np.testing.assert_array_equal(told[f"{goal}_present"], there)
+            for other in set(load_world(name).goals) - {goal, *load_world(name).places}:
                 np.testing.assert_array_equal(told[f"{other}_present"], run.features(states)[f"{other}_present"])

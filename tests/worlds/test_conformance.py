@@ -33,7 +33,7 @@ from tests.worlds.trial import (
 )  # fmt: skip
 
 CHANCE = {"posture"}  # worlds in which luck decides, so that a ceiling holds in the mean
-SAME_START = {"chess", "pacman"}  # worlds that always begin alike
+LEVELS = {"chess": 1, "pacman": 1, "posture": 2}  # how many different beginnings there are, where they are few
 
 # The record itself
 
@@ -164,7 +164,7 @@ def test_levels_are_drawn_anew_and_not_over_before_they_begin(name, seed):
     assert_alike(states, run.reset(keys(count, seed), params(world, count)))  # by the key alone
     seen = np.asarray(run.observe(run.reset(keys(count, seed), usual(world, count)))).reshape(count, -1)
     kinds = len(np.unique(seen, axis=0))
-    assert kinds == 1 if name in SAME_START else kinds > count // 8
+    assert kinds == LEVELS[name] if name in LEVELS else kinds > count // 2
 
 
 @everywhere

@@ -32,7 +32,7 @@ WRONG = {
     "pacman:big": "unknown world 'pacman:big'; did you mean 'pacman'?",
     "smile:9": "unknown world 'smile:9'; did you mean 'smile'?",
     "maze:8": "7 or 9",
-    "maze:3": "too small",
+    "maze:3": "cannot lie apart",
     "maze:big": "'big'",
 }
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, UInt32
 
+from chisel.worlds.grid import pick
 from chisel.worlds.world import State
 
 
@@ -32,7 +33,7 @@ def wander(
     Policy-independent, and nothing more: features are as correlated as random play leaves them.
 
     Args:
-        may: the actions that can be chosen.
+        may: the actions that can be chosen, at least one.
         most: the number of steps is uniform below this. A step that would end the episode is not taken.
     """
 
@@ -41,7 +42,7 @@ def wander(
 
         def one(i: Array, state: State) -> State:
             act_key, step_key = jax.random.split(jax.random.fold_in(walk_key, i))
-            action = jax.random.categorical(act_key, jnp.where(may(state), 0.0, -jnp.inf))
+            action = pick(jax.random.uniform(act_key), may(state))
             after = step(step_key, state, action, {})
             over = ended(after)
             return jax.tree.map(lambda a, b: jnp.where(over, a, b), state, after)

@@ -63,7 +63,7 @@ class Reader:
         self.layers = network.layers if chosen.layers == "all" else tuple(chosen.layers)
         self.features = known.features if chosen.features == "all" else tuple(chosen.features)
         self.binary = np.array([known.binary[known.features.index(f)] for f in self.features])
-        self._columns = np.array([known.features.index(f) for f in self.features])
+        self._columns = np.array([known.features.index(f) for f in self.features], int)
         self._members = members
         self._mesh = mesh(devices, members)
         numbers = {name: jnp.float32(value) for name, value in params.items()}

@@ -119,7 +119,8 @@ def wins_chart(readings: xr.Dataset, schedule: str) -> Chart:
         rows.append({"g": goals[i], "r": goals[j], **share, "n": short(none[i, j]), "m": f"({none[i, j]:.0%})"})
     scale = alt.Scale(domain=goals, paddingInner=0.05)
     plain: dict[str, Any] = {"title": None, "ticks": False, "domain": False, "labelFontSize": 11, "labelLimit": 80}
-    x = alt.X("r:N", sort=goals, scale=scale, axis=alt.Axis(**plain, orient="top", labelAngle=0, labelOverlap=True))
+    tilt = 0 if len(goals) <= 4 else -35  # or names would run into each other
+    x = alt.X("r:N", sort=goals, scale=scale, axis=alt.Axis(**plain, orient="top", labelAngle=tilt, labelOverlap=True))
     y = alt.Y("g:N", sort=goals, scale=scale, axis=alt.Axis(**plain))
     shares = [tip("v:Q", "share", ".0%"), tip("i:N", "95 % interval"), tip("n:Q", "neither", ".0%")]
     base = rows_chart(rows).encode(x=x, y=y, tooltip=[tip("g:N", "goal"), tip("r:N", "before rival"), *shares])
@@ -165,8 +166,9 @@ def _captions(name: str, found: list[tuple[int, float]], steps: int) -> list[Row
         if start / steps >= free and (weight or not any(values)):
             text = f"{name} {_signed(weight)}" if not said else _signed(weight)
             # Where little room is left, the text ends where the weight begins.
-            said.append({"t": start, "text": text, "side": "left" if start < 0.7 * steps else "right"})
-            free = start / steps + 0.03 * len(text)
+            at, room = start / steps, 0.03 * len(text)
+            said.append({"t": start, "text": text, "side": "right" if at + room > 1 and at >= room else "left"})
+            free = at + room
             if not weight:
                 break
     return said

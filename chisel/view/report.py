@@ -110,7 +110,7 @@ def _header(sheet: Sheet) -> str:
     edges = [e for e in series.listed(data, "phase_edges") if 0 < e < data.attrs["steps"]]
     hairlines = " Dashed hairlines mark where a phase of some schedule ends." if edges else ""
     return f"""<header><h1>{escape(_title(sheet))}</h1>
-<p>World <b>{world}</b>: {summary}.{meant}</p>
+<p>World <b>{world}</b>: {summary}{"" if summary.endswith("?") else "."}{meant}</p>
 <p class="soft"><span class="size">{size} of each member</span>, run <code>{escape(sheet.name)}</code></p>
 <div class="box look"><h3>What to look for</h3><ul>
 <li><b>Does the true return follow the reward?</b> Where a proxy climbs and the true return does not, the schedule

@@ -27,11 +27,11 @@ WRONG = {
     "packman": "did you mean 'pacman'?",
     "gymnax": "gymnax:NAME",
     "gymnax:": "gymnax",
-    "gymnax:CartPole": "did you mean 'gymnax:CartPole-v1'",
+    "gymnax:CartPole": "did you mean 'CartPole-v1'",
     "gymnax:Pendulum-v1": "continuous",
     "pacman:big": "unknown world 'pacman:big'; did you mean 'pacman'?",
     "smile:9": "unknown world 'smile:9'; did you mean 'smile'?",
-    "maze:8": "7 or 9",
+    "maze:8": "7 and 9",
     "maze:3": "cannot lie apart",
     "maze:big": "'big'",
 }

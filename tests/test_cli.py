@@ -103,7 +103,7 @@ WRONG = {
     "report": (["report", "nowhere"], "is not a run"),
     "ls": (["ls", "nowhere"], "there is no such folder"),
     "world": (["worlds", "smil"], "did you mean 'smile'?"),
-    "family": (["worlds", "gymnax:CartPol-v1"], "did you mean 'CartPole-v1'?"),
+    "family": (["worlds", "gymnax:CartPol-v1"], "did you mean 'CartPole-v1'"),
     "small": (["worlds", "maze:3"], "cannot lie apart"),
     "option": (["run", "smile", "--sedes", "1"], "--seeds"),
     "command": (["rum"], "rum"),

@@ -158,8 +158,9 @@ def _key(sheet: Sheet) -> str:
         entries.append((series.TRUE_COLOURS[0], "dash", "ceiling"))
     goals = [(colour, "", goal) for goal, colour in series.goal_colours(data).items()]
     channels, goals_html = ("".join(_sample(*entry) for entry in group) for group in (entries, goals))
+    goals_html = f"<b>Goals</b>{goals_html}" if goals else ""
     toggle = '<button type="button" data-axis aria-pressed="false">Enlarge early training</button>'
-    return f'<div class="box key"><b>Channels</b>{channels}<b>Goals</b>{goals_html}{toggle}</div>'
+    return f'<div class="box key"><b>Channels</b>{channels}{goals_html}{toggle}</div>'
 
 
 def _sample(colour: str, kind: str, text: str) -> str:

@@ -11,7 +11,18 @@ from chisel.view import series
 
 def ending(readings: xr.Dataset) -> str:
     """What every schedule led to at the last checkpoint: means and intervals over seeds."""
-    columns = [*_returns(readings), *_choices(readings)]
+    usual = _table(readings, [*_returns(readings, "training"), *_choices(readings)])
+    decorrelated = _table(readings, _returns(readings, "decorrelated"))
+    return f"""<h2>At the end of training</h2><p class="soft">{doubt(readings.sizes["seed"])}</p>
+{usual}
+<p class="soft">Returns are what happens in one episode on training levels, counted, whatever the schedule paid for it.
+{_CHOSEN if "choice" in readings else ""}</p>
+<h3>On other levels</h3>
+{decorrelated}
+<p class="soft">{_OTHER if "choice" in readings else _WANDERED}</p>"""
+
+
+def _table(readings: xr.Dataset, columns: "list[_Column]") -> str:
     head = "".join(
         f'<th scope="col">{mark}{escape(name)}<small>{note}</small></th>' for mark, name, note, *_ in columns
     )
@@ -23,13 +34,13 @@ def ending(readings: xr.Dataset) -> str:
             interval = t_interval(values.isel(schedule=i).values)
             cells += f'<td data-label="{escape(name)}, {note}">{_cell(interval, limits)}</td>'
         rows += f'<tr><th scope="row">{called(letter, schedule)}</th>{cells}</tr>'
-    return f"""<h2>At the end of training</h2><p class="soft">{doubt(readings.sizes["seed"])}</p>
-<div class="box"><table class="{kind}"><thead><tr><th scope="col">Schedule</th>{head}</tr></thead>
-<tbody>{rows}</tbody></table></div>
-<p class="soft">Returns are what happens in one episode on training levels, counted, whatever the schedule paid for it.
-{_CHOSEN if "choice" in readings else ""}</p>"""
+    return f"""<div class="box"><table class="{kind}"><thead><tr><th scope="col">Schedule</th>{head}</tr></thead>
+<tbody>{rows}</tbody></table></div>"""
 
 
+_OTHER = """The same returns on levels in which everything is there or not, and lies anywhere, independently: what comes
+apart there may have gone together in training."""
+_WANDERED = "The same returns from states that random play has led to."
 _CHOSEN = """<i>Chosen first</i> is the share of two-goal levels in which the agent reaches the goal before its rival,
 averaged over rivals; in the rest it reaches the rival first, or neither."""
 
@@ -38,8 +49,8 @@ averaged over rivals; in the rest it reaches the rival first, or neither."""
 _Column = tuple[str, str, str, xr.DataArray, tuple[float, float]]
 
 
-def _returns(readings: xr.Dataset) -> list[_Column]:
-    last, found = readings.isel(checkpoint=-1).sel(levels="training"), []
+def _returns(readings: xr.Dataset, levels: str) -> list[_Column]:
+    last, found = readings.isel(checkpoint=-1).sel(levels=levels), []
     true = series.listed(readings, "true_channels")
     for channel in dict.fromkeys([*true, *series.listed(readings, "proxy_channels")]):
         own, top = last["returns"].sel(channel=channel), float(last["ceiling"].sel(channel=channel))

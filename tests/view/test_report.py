@@ -340,3 +340,28 @@ def test_a_page_without_films() -> None:
 
 def test_a_page_is_small() -> None:
     assert len(page([made()])) < 2_000_000
+
+
+def test_what_a_world_does_not_allow_is_left_out_of_the_page_and_said():
+    sheet = made()
+    readings = sheet.readings.drop_vars([v for v in sheet.readings.data_vars if v not in ("returns", "ceiling")])
+    readings = readings.drop_dims([d for d in ("goal", "rival", "edit", "feature", "layer") if d in readings.dims])
+    why = {"bid": "no goals", "total_effect": "no goals", "choice": "no goals", "score": "no features"}
+    html = page([sheet._replace(readings=readings.assign_attrs(left_out=json.dumps(why)))])
+    text = unescape(html)
+    assert "Not measurable here: bids, effects of objects, choices in two-goal levels (no goals)" in text
+    assert "probe scores and skill (no features)" in text
+    assert "Return per episode" in text
+    for absent in ("Effect of an object", "Who wins", "What training added", "<b>Goals</b>", "Are the probes honest"):
+        assert absent not in text.split("<script")[0]
+    whole = unescape(page([sheet]))
+    assert "Not measurable here" not in whole
+    assert "Effect of an object" in whole
+
+
+def test_returns_on_other_levels_stand_beside_those_of_training():
+    html = page([made()])
+    first, _, rest = html.partition("<h3>On other levels</h3>")
+    assert "true return" in first
+    assert "true return" in rest
+    assert "chosen first" not in rest.partition("</table>")[0]

@@ -105,7 +105,7 @@ def _channels(before: State, action: Array, after: State) -> dict[str, Array]:
 
 
 def _distance(state: State) -> Int[Array, "goals"]:
-    return grid.distances(BOARD, state.walls, state.agent)[state.cells]
+    return grid.steps_to(BOARD, state.walls, state.agent, state.cells)
 
 
 def _potentials(state: State) -> dict[str, Array]:

@@ -108,7 +108,7 @@ def _channels(before: State, action: Array, after: State) -> dict[str, Array]:
 
 
 def _distance(board: Grid, state: State) -> Int[Array, "goals"]:
-    return grid.distances(board, state.walls, state.agent)[state.cells]
+    return grid.steps_to(board, state.walls, state.agent, state.cells)
 
 
 def _potentials(board: Grid, state: State) -> dict[str, Array]:

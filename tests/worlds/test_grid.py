@@ -56,6 +56,23 @@ def test_distances_are_those_of_breadth_first_search(walls, target, breadth_firs
     assert distances(jnp.array(walls), target).tolist() == [min(s, BOARD.cells) for s in steps]
 
 
+@pytest.mark.parametrize("board", [BOARD, Grid(5, 7), Grid(13, 13)], ids=str)
+def test_steps_to_a_few_cells_are_those_distances(board):
+    """From and to everywhere, walls included; in a batch, where the slowest decides how long all go on."""
+    rng = np.random.default_rng(0)
+    walls = jnp.array(rng.random((64, board.cells)) < rng.uniform(0, 0.6, (64, 1)))
+    start, targets = jnp.array(rng.integers(board.cells, size=64)), jnp.array(rng.integers(board.cells, size=(64, 5)))
+    targets = targets.at[:8, 0].set(start[:8])  # one is there already
+    found = jax.jit(jax.vmap(functools.partial(grid.steps_to, board)))(walls, start, targets)
+    far = jax.jit(jax.vmap(functools.partial(grid.distances, board)))(walls, start)
+    meant = np.take_along_axis(np.asarray(far), np.asarray(targets), axis=1)
+    np.testing.assert_array_equal(found, meant)
+    assert (meant == board.cells).any()
+    assert (meant == 0).any()
+    one = jax.jit(functools.partial(grid.steps_to, board))
+    np.testing.assert_array_equal(one(walls[3], start[3], targets[3]), meant[3])
+
+
 def test_distance_on_the_open_board_is_apart():
     everywhere = jnp.arange(BOARD.cells)
     far = jax.vmap(distances, (None, 0))(jnp.zeros(BOARD.cells, bool), everywhere)

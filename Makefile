@@ -10,7 +10,7 @@ study: $(VENV)/.run
 	$(BIN)/chisel run $(STUDY)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

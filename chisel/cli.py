@@ -210,7 +210,7 @@ def worlds(
 ) -> None:
     """The worlds: their channels, features, goals, parameters."""
     from chisel import describe
-    from chisel.worlds import WORLDS, load_world
+    from chisel.worlds import MAKERS, WORLDS, load_world
     from chisel.worlds.borrowed import BORROWED
 
     if name is None:
@@ -218,7 +218,8 @@ def worlds(
         for column in ("world", "what happens", "true channel"):
             table.add_column(column)
         for world in WORLDS.values():
-            table.add_row(world.name, world.summary, ", ".join(world.true))
+            sizes = f" (also {world.name}:SIZE)" if world.name in MAKERS else ""
+            table.add_row(world.name, world.summary + sizes, ", ".join(world.true))
         for called, other in BORROWED.items():
             called += ":NAME" if other.family else ""
             table.add_row(called, f"{other.summary} (borrowed from {other.package})", ", ".join(other.true))

@@ -64,7 +64,7 @@ def describe_world(name: str) -> dict[str, str]:
         "true channel": ", ".join(world.true),
         "channels": ", ".join(known.channels),
         "goals": ", ".join(world.goals),
-        "actions": ", ".join(world.actions),
+        "actions": _some(world.actions),
         "time limit": f"{world.limit} steps",
         "parameters": "\n".join(bounds),
         "potentials": ", ".join(f"shape.{p}" for p in known.potentials),
@@ -73,6 +73,15 @@ def describe_world(name: str) -> dict[str, str]:
         "cannot be read": "\n".join(f"{reading}: {why}" for reading, why in left_out(world).items()),
     }
     return {name: text for name, text in rows.items() if text}
+
+
+def _some(words: tuple[str, ...], most: int = 30) -> str:
+    """Words in a row; of very many the first ones, and how many there are.
+
+    >>> _some(("a", "b", "c"), most=2)
+    'a, b, … (3 in all)'
+    """
+    return ", ".join(words) if len(words) <= most else f"{', '.join(words[:most])}, … ({len(words)} in all)"
 
 
 def world_frames(name: str, episodes: int = 2) -> Any:
@@ -85,7 +94,9 @@ def world_frames(name: str, episodes: int = 2) -> Any:
     world = load_world(name)
 
     def act(key: Any, observations: Any) -> Any:
-        return jax.random.randint(key, (observations.shape[0],), 0, len(world.actions))
+        every = jnp.ones((observations.shape[0], len(world.actions)), bool)
+        allowed = every if world.legal is None else jax.vmap(world.legal)(observations)
+        return jax.random.categorical(key, jnp.where(allowed, 0.0, -jnp.inf))
 
     return frames(world, act, jax.random.key(0), {k: jnp.float32(v) for k, v in defaults(world).items()}, episodes)
 

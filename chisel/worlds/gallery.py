@@ -94,14 +94,8 @@ def _count(kinds: Bool[Array, "goals"]) -> dict[str, Array]:
     return {goal: each[g] for g, goal in enumerate(GOALS)} | attributes
 
 
-def _reached(before: State, action: Array, after: State) -> Bool[Array, "goals"]:
-    """What this step collected; it is no longer there afterwards."""
-    del action
-    return before.here & (after.cells == after.agent)
-
-
 def _channels(before: State, action: Array, after: State) -> dict[str, Array]:
-    return _count(_reached(before, action, after))
+    return _count(grid.reached(before, action, after))
 
 
 def _distance(state: State) -> Int[Array, "goals"]:
@@ -119,16 +113,6 @@ def _features(state: State) -> dict[str, Array]:
     return grid.goal_features(BOARD, GOALS, state.agent, state.cells, state.here, _distance(state)) | {
         "pillars_odd": jnp.sum(state.walls) % 2 == 1,
     }
-
-
-def _shortens(state: State) -> Bool[Array, "goals actions"]:
-    after = jax.vmap(lambda a: grid.move(BOARD, state.agent, a, state.walls))(jnp.arange(len(grid.ACTIONS)))
-    far = jax.vmap(lambda cell: grid.distances(BOARD, state.walls, cell))(state.cells)
-    return (far[:, after] < far[:, state.agent, None]) & state.here[:, None]
-
-
-def _present(state: State, goal: Any, there: Any) -> State:
-    return state._replace(here=jnp.where(jnp.arange(len(GOALS)) == goal, there, state.here))
 
 
 def _scatter(key: Array) -> State:
@@ -203,9 +187,9 @@ GALLERY = World(
     features=_features,
     scatter=_scatter,
     frame=_frame,
-    shortens=_shortens,
-    reached=_reached,
-    present=_present,
+    shortens=lambda state: grid.shortens(BOARD, state.agent, state.cells, state.here, state.walls),
+    reached=grid.reached,
+    present=grid.present,
     contest=_contest,
     ceiling=_ceiling,
     layout=lambda state: grid.layout(BOARD, state.agent, state.cells, state.here),

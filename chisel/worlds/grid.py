@@ -174,6 +174,33 @@ def goal_features(
     return facts
 
 
+# The following hold for any state with an agent's cell and with `cells` and `here` per goal.
+
+
+def shortens(
+    grid: Grid, agent: Array, cells: Array, here: Array, walls: Bool[Array, "cells"] | None = None
+) -> Bool[Array, "goals actions"]:
+    """The actions that shorten the path to each goal; none for an absent one."""
+    after = jax.vmap(lambda action: move(grid, agent, action, walls))(jnp.arange(len(ACTIONS)))
+    if walls is None:
+        now, then = apart(grid, cells, agent), apart(grid, cells[:, None], after[None, :])
+    else:
+        far = jax.vmap(lambda cell: distances(grid, walls, cell))(cells)
+        now, then = far[:, agent], far[:, after]
+    return (then < now[:, None]) & here[:, None]
+
+
+def reached(before: Any, action: Array, after: Any) -> Bool[Array, "goals"]:
+    """The goals on whose cells the agent is after a step, and that were there before it."""
+    del action
+    return before.here & (after.cells == after.agent)
+
+
+def present(state: Any, goal: Any, there: Any) -> Any:
+    """The state with a goal's object put in, or taken out; its cell stays its own."""
+    return state._replace(here=jnp.where(jnp.arange(state.here.shape[0]) == goal, there, state.here))
+
+
 def sprite(picture: Sequence[str], colours: Mapping[str, tuple[int, int, int]]) -> np.ndarray:
     """An 8×8 picture written as eight strings; `.` is transparent. Returns int16[8, 8, 3] with −1 where transparent."""
     return np.array([[colours.get(c, (-1, -1, -1)) for c in line] for line in picture], np.int16)

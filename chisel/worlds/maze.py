@@ -96,13 +96,8 @@ def _observe(board: Grid, state: State) -> Bool[Array, "height width planes"]:
     return jnp.stack([grid.plane(board, state.agent), state.walls.reshape(board.height, board.width), *things], -1)
 
 
-def _reached(before: State, action: Array, after: State) -> Bool[Array, "goals"]:
-    del action
-    return before.here & (after.cells == after.agent)
-
-
 def _channels(before: State, action: Array, after: State) -> dict[str, Array]:
-    reached = _reached(before, action, after).astype(jnp.float32)
+    reached = grid.reached(before, action, after).astype(jnp.float32)
     entered = after.visited & ~before.visited
     return {"cheese": reached[CHEESE], "marker": reached[MARKER], "corner": entered.astype(jnp.float32)}
 
@@ -125,12 +120,6 @@ def _features(board: Grid, state: State) -> dict[str, Array]:
         "corner_visited": state.visited,
         "walls_odd": jnp.sum(state.walls) % 2 == 1,
     }
-
-
-def _shortens(board: Grid, state: State) -> Bool[Array, "goals actions"]:
-    after = jax.vmap(lambda a: grid.move(board, state.agent, a, state.walls))(jnp.arange(len(grid.ACTIONS)))
-    far = jax.vmap(lambda cell: grid.distances(board, state.walls, cell))(state.cells)
-    return (far[:, after] < far[:, state.agent, None]) & state.here[:, None]
 
 
 def _present(state: State, goal: Any, there: Any) -> State:
@@ -241,8 +230,8 @@ def sized(size: int, name: str = "maze") -> World:
         features=partial(_features, board),
         scatter=partial(_scatter, board),
         frame=partial(_frame, board),
-        shortens=partial(_shortens, board),
-        reached=_reached,
+        shortens=lambda state: grid.shortens(board, state.agent, state.cells, state.here, state.walls),
+        reached=grid.reached,
         present=_present,
         contest=partial(_contest, board),
         ceiling=partial(_ceiling, board),

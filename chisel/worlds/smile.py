@@ -140,21 +140,6 @@ def _features(state: State) -> dict[str, Array]:
     }
 
 
-def _shortens(state: State) -> Bool[Array, "goals actions"]:
-    after = jax.vmap(lambda a: grid.move(BOARD, state.agent, a))(jnp.arange(len(grid.ACTIONS)))
-    nearer = grid.apart(BOARD, state.cells[:, None], after[None, :]) < _distance(state)[:, None]
-    return nearer & state.here[:, None]
-
-
-def _reached(before: State, action: Array, after: State) -> Bool[Array, "goals"]:
-    del before, action
-    return after.here & (after.cells == after.agent)
-
-
-def _present(state: State, goal: Any, there: Any) -> State:
-    return state._replace(here=jnp.where(jnp.arange(len(GOALS)) == goal, there, state.here))
-
-
 def _scatter(key: Array) -> State:
     placing, chance = jax.random.split(key)
     cells = grid.place(jax.random.uniform(placing, (len(GOALS) + 1,)), jnp.ones(BOARD.cells, bool))
@@ -259,9 +244,9 @@ SMILE = World(
     features=_features,
     scatter=_scatter,
     frame=_frame,
-    shortens=_shortens,
-    reached=_reached,
-    present=_present,
+    shortens=lambda state: grid.shortens(BOARD, state.agent, state.cells, state.here),
+    reached=grid.reached,
+    present=grid.present,
     contest=_contest,
     ceiling=_ceiling,
     layout=lambda state: grid.layout(BOARD, state.agent, state.cells, state.here),

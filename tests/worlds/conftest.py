@@ -12,6 +12,18 @@ import pytest
 
 from chisel.worlds import load_world
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that run over all worlds go world by world: what one has compiled, the next uses in the same process."""
+
+    def world(item: pytest.Item) -> str:
+        return str(item.callspec.params.get("name", "")) if hasattr(item, "callspec") else ""
+
+    tables = [item for item in items if item.path.name in ("test_boards.py", "test_conformance.py")]
+    chosen = set(map(id, tables))
+    items[:] = [*sorted(tables, key=world), *(item for item in items if id(item) not in chosen)]
+
+
 STEPS = 64  # the most that one story can have
 
 

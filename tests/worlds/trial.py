@@ -24,13 +24,10 @@ COUNT = 64  # arguments side by side; one number, because every other would be a
 FEW = 8  # the same for borrowed worlds, which are slow
 
 
-def over(worlds: list[str]) -> pytest.MarkDecorator:
-    """Tries a test on each of these worlds, all tests of one world in one process, so that it is compiled once."""
-    cases = [pytest.param(name, marks=pytest.mark.xdist_group(f"world-{name}")) for name in worlds]
-    return pytest.mark.parametrize("name", cases)
-
-
-everywhere, at_home, abroad, on_boards = over([*NATIVE, *BORROWED]), over(NATIVE), over(BORROWED), over(sorted(BOARDS))
+everywhere = pytest.mark.parametrize("name", [*NATIVE, *BORROWED])
+at_home = pytest.mark.parametrize("name", NATIVE)
+abroad = pytest.mark.parametrize("name", BORROWED)
+on_boards = pytest.mark.parametrize("name", sorted(BOARDS))
 
 
 def size(name: str) -> int:

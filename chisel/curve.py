@@ -1,8 +1,8 @@
 """A number that changes with training progress, as data."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -61,6 +61,25 @@ def piecewise(knots: Sequence[tuple[float, float]]) -> Curve:
     if not times or any(a > b for a, b in pairwise(times)):
         raise ValueError(f"knot times must be given and never decrease, got {times}")
     return Curve(np.asarray(times, np.float32), np.asarray([v for _, v in knots], np.float32))
+
+
+def from_optax(schedule: Callable[[Any], Any], updates: int) -> list[tuple[float, float]]:
+    """An optax schedule as knots, for a study or for `piecewise`: exactly its value in each of so many updates.
+
+    Optax counts updates from 0; the k-th of n stands for progress (k + ½) / n. Knots on a straight line are left out.
+
+    >>> import optax
+    >>> from_optax(optax.linear_schedule(1.0, 0.0, transition_steps=4), updates=8)
+    [(0.0625, 1.0), (0.5625, 0.0), (0.9375, 0.0)]
+    """
+    values = np.array([float(schedule(k)) for k in range(updates)])
+    times = (np.arange(updates) + 0.5) / updates
+    near = 1e-6 * np.abs(values).max(initial=0.0)
+    bent = np.abs(np.diff(values, 2)) > near
+    kept = np.concatenate([[True], bent, [True]])[:updates]
+    if np.abs(np.interp(times, times[kept], values[kept]) - values).max() > near:
+        kept[:] = True  # bends too slight to be told from rounding add up
+    return [(float(t), float(v)) for t, v in zip(times[kept], values[kept], strict=True)]
 
 
 def concatenate(pieces: Sequence[tuple[float, Curve]]) -> Curve:

@@ -3,12 +3,22 @@
 JAX and what needs it are imported where they are used, so that a wrong file is refused, and help given, at once.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from chisel.devices import use_devices
 from chisel.spec import WrongInput, dotted, find, load, unknown
-from chisel.study import SHAPE, Knots, SchedulePart, Study, edge_update, reward_tables
+from chisel.study import (
+    SHAPE,
+    Knots,
+    PhasePart,
+    SchedulePart,
+    Study,
+    edge_update,
+    reward_tables,
+    situations,
+)
 
 if TYPE_CHECKING:
     from chisel.agents.networks import Network
@@ -63,10 +73,14 @@ def check_names(study: Study, where: str) -> None:
     for name in study.true or ():
         if name not in known.channels:
             raise unknown(f"{where}: true", "channel", name, known.channels)
-    _check_params(study, world, where)
+    raw = study.model_dump()
+    _check_params(study.world_params, world, f"{where}: world_params")
+    for i, part in enumerate(study.schedule):
+        for loc, situation in situations(part):
+            place = dotted(["schedule", i, *loc, "world_params"], raw)
+            _check_params(situation.world_params, world, f"{where}: {place}")
     rewards = [*known.channels, *(SHAPE + p for p in known.potentials)]
     for i, part in enumerate(study.schedule):
-        raw = study.model_dump()
         for loc, table in reward_tables(part):
             for name in table:
                 if name not in rewards:
@@ -76,17 +90,16 @@ def check_names(study: Study, where: str) -> None:
                     raise unknown(f"{where}: {place}", f"{kind} of world {world.name!r}", name, choices)
 
 
-def _check_params(study: Study, world: "World", where: str) -> None:
-    for name, amount in study.world_params.items():
+def _check_params(given: dict[str, float | Knots], world: "World", place: str) -> None:
+    for name, amount in given.items():
         if name not in world.params:
-            raise unknown(f"{where}: world_params", f"parameter of world {world.name!r}", name, world.params)
+            raise unknown(place, f"parameter of world {world.name!r}", name, world.params)
         low, high = world.params[name].low, world.params[name].high
         values = [amount] if isinstance(amount, float) else [v for _, v in amount]
         bad = [v for v in values if not low <= v <= high]
         if bad:
             raise WrongInput(
-                f"{where}: world_params.{name} is {bad[0]:g}; expected between {low:g} and {high:g} "
-                f"({world.params[name].meaning})"
+                f"{place}.{name} is {bad[0]:g}; expected between {low:g} and {high:g} ({world.params[name].meaning})"
             )
 
 
@@ -123,13 +136,15 @@ def resolve(study: Study) -> Resolved:
     known, updates = names(world), study.training.updates
     named = {name for part in study.schedule for _, rewards in reward_tables(part) for name in rewards}
     potentials = tuple(p for p in known.potentials if SHAPE + p in named)
-    params = {k: curve(v) for k, v in (defaults(world) | study.world_params).items()}
-    learning_rate = curve(study.agent.learning_rate)
+    usual = defaults(world) | study.world_params
 
     def schedule(part: SchedulePart) -> "Schedule":
         curves = _curves(part, updates)
         reward = {n: c for n, c in curves.items() if not n.startswith(SHAPE)}
         shape = {n.removeprefix(SHAPE): c for n, c in curves.items() if n.startswith(SHAPE)}
+        told = [situation for _, situation in situations(part)]
+        params = {k: _in_turn(part, updates, v, [s.world_params.get(k) for s in told]) for k, v in usual.items()}
+        learning_rate = _in_turn(part, updates, study.agent.learning_rate, [s.learning_rate for s in told])
         return make(known.channels, potentials, params, learning_rate, updates, reward, shape)
 
     settings = Settings(**{k: getattr(study.agent, k) for k in Settings._fields})
@@ -157,13 +172,31 @@ def _curves(part: SchedulePart, updates: int) -> dict[str, "Curve"]:
     if part.phases is None:
         return {name: curve(amount) for name, amount in (part.reward or {}).items()}
     named = dict.fromkeys(name for phase in part.phases for name in phase.reward)
-    edges = [edge_update(p.until, updates) / updates if p.until < 1 else 1.0 for p in part.phases]
     return {
         name: concatenate(
             [
                 (edge, curve(phase.reward[name]) if name in phase.reward else constant(0.0))
-                for edge, phase in zip(edges, part.phases, strict=True)
+                for edge, phase in zip(_edges(part.phases, updates), part.phases, strict=True)
             ]
         )
         for name in named
     }
+
+
+def _edges(phases: Sequence[PhasePart], updates: int) -> list[float]:
+    return [edge_update(p.until, updates) / updates if p.until < 1 else 1.0 for p in phases]
+
+
+def _in_turn(part: SchedulePart, updates: int, usual: float | Knots, said: Sequence[float | Knots | None]) -> "Curve":
+    """A circumstance of a schedule: what the phase says, or else the schedule, or else the study.
+
+    Args:
+        said: by the schedule, and by each of its phases.
+    """
+    from chisel.curve import concatenate
+
+    own = usual if said[0] is None else said[0]
+    if all(amount is None for amount in said[1:]):
+        return curve(own)
+    each = [curve(own if amount is None else amount) for amount in said[1:]]
+    return concatenate(list(zip(_edges(part.phases or (), updates), each, strict=True)))

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from chisel.spec import Part, dotted, validate
 
@@ -45,6 +45,16 @@ Amount = Annotated[
 ]
 
 
+def _rate(amount: float | Knots) -> float | Knots:
+    values = [amount] if isinstance(amount, float) else [v for _, v in amount]
+    if min(values) < 0:
+        raise ValueError(f"a learning rate cannot be negative, found {min(values):g}")
+    return amount
+
+
+Rate = Annotated[Amount, AfterValidator(_rate)]
+
+
 class NetworkPart(Part):
     """What acts and is probed."""
 
@@ -57,7 +67,7 @@ class AgentPart(Part):
 
     learner: Literal["ppo"] = "ppo"
     network: NetworkPart = NetworkPart()
-    learning_rate: Amount = 3e-3
+    learning_rate: Rate = 3e-3
     discount: float = Field(0.97, gt=0, lt=1)
     trace: float = Field(0.95, ge=0, le=1)
     clip: float = Field(0.2, gt=0)
@@ -106,15 +116,22 @@ class TrainingPart(Part):
         return self
 
 
-class PhasePart(Part):
+class SituationPart(Part):
+    """Under which circumstances it is rewarded; what is not said is as for the whole study."""
+
+    world_params: dict[str, Amount] = Field({}, description="numbers of the level distribution")
+    learning_rate: Rate | None = Field(None, description="the optimiser's step size; 0 freezes the agent")
+
+
+class PhasePart(SituationPart):
     """One interval of progress: from where the one before it ended, to `until`."""
 
     until: float = Field(gt=0, le=1)
     reward: dict[str, Amount]
 
 
-class SchedulePart(Part):
-    """What is rewarded, when: either one `reward` table or `phases`."""
+class SchedulePart(SituationPart):
+    """What is rewarded, when: either one `reward` table or `phases`. A phase may have a situation of its own."""
 
     name: str = Field(min_length=1)
     reward: dict[str, Amount] | None = None
@@ -206,6 +223,13 @@ def edge_update(progress: float, updates: int) -> int:
     (66, 67, 0)
     """
     return max(0, math.ceil(progress * updates - 0.5 - 1e-9))
+
+
+def situations(part: SchedulePart) -> Iterable[tuple[list[Any], SituationPart]]:
+    """Every situation of a schedule, with its place in it."""
+    yield [], part
+    for j, phase in enumerate(part.phases or ()):
+        yield ["phases", j], phase
 
 
 def reward_tables(part: SchedulePart) -> Iterable[tuple[list[Any], Mapping[str, Any]]]:

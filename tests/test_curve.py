@@ -2,11 +2,12 @@
 
 import jax
 import numpy as np
+import optax
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chisel.curve import Curve, concatenate, constant, piecewise, stack
+from chisel.curve import Curve, concatenate, constant, from_optax, piecewise, stack
 
 GRID = 32  # times are multiples of 1/GRID: exact in float32, and far enough apart for slopes to stay small
 CLOSE = {"rtol": 1e-5, "atol": 1e-4}
@@ -167,3 +168,25 @@ def test_an_edge_that_float32_cannot_hold_is_an_edge_all_the_same(edge, before, 
 def test_a_phase_of_no_length_does_nothing():
     whole = concatenate([(0.5, constant(1.0)), (0.5, constant(7.0)), (1.0, constant(2.0))])
     assert values(whole, [0.25, 0.5, 0.75]).tolist() == [1, 2, 2]
+
+
+# From optax
+
+OPTAX = {
+    "constant": (optax.constant_schedule(0.3), 1),
+    "linear": (optax.linear_schedule(1.0, 0.1, 40), 4),
+    "steps": (optax.piecewise_constant_schedule(1.0, {10: 0.5, 30: 0.1}), 8),
+    "cosine": (optax.cosine_decay_schedule(1.0, 50), 100),
+    "warmup": (optax.warmup_cosine_decay_schedule(0.0, 1.0, 10, 60), 100),
+    "exponential": (optax.exponential_decay(1.0, 20, 0.5), 100),
+}
+
+
+@pytest.mark.parametrize(("schedule", "most"), OPTAX.values(), ids=OPTAX)
+@pytest.mark.parametrize("updates", [1, 2, 64, 500])
+def test_an_optax_schedule_is_met_in_every_update(schedule, most, updates):
+    knots = from_optax(schedule, updates)
+    found = values(piecewise(knots), (np.arange(updates) + 0.5) / updates)
+    meant = np.array([float(schedule(k)) for k in range(updates)])
+    np.testing.assert_allclose(found, meant, atol=2e-6 * np.abs(meant).max())
+    assert len(knots) <= max(most, 2, updates if most == 100 else 0)  # straight stretches take no knots

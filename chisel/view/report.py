@@ -167,6 +167,11 @@ def _sample(colour: str, kind: str, text: str) -> str:
     return f'<span><i class="{kind}" style="border-color:{colour}"></i>{escape(text)}</span>'
 
 
+def _situation(training: xr.Dataset, name: str) -> list[str]:
+    said = series.situation(training, name)
+    return [f'<p class="soft">{escape("; ".join(said))}</p>'] if said else []
+
+
 _PANELS = (
     ("total_effect", "Effect of an object", "change of the bid for it when it is put in, nats"),
     ("choice", "Chosen first", "share of two-goal levels, mean over rivals"),
@@ -182,6 +187,7 @@ def _card(drawn: _Page, sheet: Sheet, name: str) -> str:
         f"<h3>{tables.called(series.labels(readings)[name], name)}</h3>",
         "<h4>Schedule <small>what a unit of each channel is worth</small></h4>",
         drawn.place(charts.schedule_chart(training, name), f"Weights of channels over training: {name}"),
+        *_situation(training, name),
         f"<h4>Return per episode <small>in training, means of {stretches} stretches</small></h4>",
         drawn.place(charts.returns_chart(training, readings, name), f"Return over training: {name}"),
     ]

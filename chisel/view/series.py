@@ -103,6 +103,24 @@ def stretches(training: xr.Dataset, weight: np.ndarray, most: int = 150) -> list
     return [*found, (int(starts[-1]), float(weight[-1]))] if found else []
 
 
+def situation(training: xr.Dataset, schedule: str) -> list[str]:
+    """How a schedule's circumstances change, or differ from those of others: `corner 3, from 768,000 steps 7`."""
+    if "param" not in training or "learning_rate" not in training:
+        return []
+    numbers = {str(n): training["param"].sel(param_name=n) for n in training.param_name.values}
+    said = []
+    for name, values in (numbers | {"learning rate": training["learning_rate"]}).items():
+        values = values.transpose("schedule", "update")
+        if (values == values.isel(schedule=0, update=0)).all():
+            continue
+        found = stretches(training, values.sel(schedule=schedule).values)[:-1]
+        if len(found) > 4:  # a ramp: where it begins and ends says enough
+            said.append(f"{name} from {found[0][1]:.3g} to {found[-1][1]:.3g}")
+        else:
+            said.append(f"{name} {found[0][1]:.3g}" + "".join(f", from {t:,} steps {v:.3g}" for t, v in found[1:]))
+    return said
+
+
 def potentials(training: xr.Dataset) -> list[str]:
     """The shaping potentials that some schedule uses, as a study file names them."""
     return [f"shape.{p}" for p in training.potential.values] if "shape_weight" in training else []

@@ -365,3 +365,18 @@ def test_returns_on_other_levels_stand_beside_those_of_training():
     assert "true return" in first
     assert "true return" in rest
     assert "chosen first" not in rest.partition("</table>")[0]
+
+
+def test_the_page_says_how_situations_differ():
+    sheet = made(schedules=("plain", "changing", "ramp"))
+    params, rates = np.ones((3, 80, 2)), np.full((3, 80), 1e-3)
+    params[1, 40:, 1] = 7.0
+    rates[2] = np.linspace(1e-3, 0, 80)
+    training = sheet.training.assign(
+        param=(("schedule", "update", "param_name"), params), learning_rate=(("schedule", "update"), rates)
+    ).assign_coords(param_name=["camera", "corner"])
+    text = unescape(page([sheet._replace(training=training)])).split("<script")[0]
+    assert "corner 1; learning rate 0.001<" in text  # others differ from it
+    assert "corner 1, from 4,000 steps 7; learning rate 0.001<" in text
+    assert "corner 1; learning rate from 0.001 to 0<" in text
+    assert "camera" not in text  # it never differs

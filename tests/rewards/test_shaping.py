@@ -154,3 +154,61 @@ def test_another_discount_than_the_learners_would_break_it():
     plain = best(chances, np.broadcast_to(rewards, (16, 16)), over, 0.99)
     wrong = best(chances, rewards + guide(phi, over, 0.9), over, 0.99)
     assert np.abs(wrong - (plain - phi[:, None]))[~over].max() > 0.1
+
+
+def test_a_wrong_sign_would_break_it():
+    """Of one term: the policy. Of both: only the values, since that is shaping by the opposite potential."""
+    chances, rewards, over = lake(4)
+    phi = potential(4)
+    plain = best(chances, np.broadcast_to(rewards, (16, 16)), over, 0.99)
+    one = best(chances, rewards + guide(phi, over, 0.99) + 2 * phi[:, None], over, 0.99)
+    assert (one.argmax(1) != plain.argmax(1))[~over].any()
+    both = best(chances, rewards - guide(phi, over, 0.99), over, 0.99)
+    assert np.abs(both - (plain - phi[:, None]))[~over].max() > 0.1
+    np.testing.assert_allclose(both[~over], (plain + phi[:, None])[~over], atol=1e-5)
+
+
+# Any other world
+
+
+def random_world(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+    """chances, rewards[s, s'], over, potential and γ of a small world made up at random."""
+    rng = np.random.default_rng(seed)
+    states, actions = rng.integers(2, 7), rng.integers(2, 4)
+    chances = rng.dirichlet(np.full(states, 0.5), size=(states, actions))
+    over = rng.random(states) < 0.3
+    chances[over] = 0.0
+    return chances, rng.normal(size=(states, states)), over, rng.normal(size=states), float(rng.uniform(0.5, 0.95))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_no_potential_moves_the_optimal_policy_of_any_world(seed):
+    chances, rewards, over, phi, gamma = random_world(seed)
+    plain = best(chances, rewards, over, gamma)
+    shaped = best(chances, rewards + guide(phi, over, gamma), over, gamma)
+    np.testing.assert_allclose(shaped[~over], (plain - phi[:, None])[~over], atol=1e-4)
+    gaps = plain.max(1, keepdims=True) - plain
+    np.testing.assert_array_less(gaps[np.arange(len(phi)), shaped.argmax(1)][~over], 1e-3)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_shaping_teaches_what_initial_values_would(seed):
+    """Wiewiora 2003: Q-learning from nothing with shaping, and from the potential without, learn the same differences
+    from the same experience, step by step.
+    """
+    chances, rewards, over, phi, gamma = random_world(seed)
+    rng, guided = np.random.default_rng(seed), guide(phi, over, gamma)
+    states, actions = chances.shape[:2]
+    shaped, begun = np.zeros((states, actions)), np.repeat(phi[:, None], actions, axis=1)
+    for _ in range(200):
+        state = int(rng.integers(states))
+        if over[state]:
+            continue
+        action = int(rng.integers(actions))
+        then = int(rng.choice(states, p=chances[state, action]))
+        for q, reward in ((shaped, rewards[state, then] + guided[state, then]), (begun, rewards[state, then])):
+            follows = 0.0 if over[then] else gamma * q[then].max()
+            q[state, action] += 0.3 * (reward + follows - q[state, action])
+        np.testing.assert_allclose(shaped + phi[:, None], begun, atol=1e-4)

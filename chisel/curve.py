@@ -64,9 +64,10 @@ def piecewise(knots: Sequence[tuple[float, float]]) -> Curve:
 
 
 def from_optax(schedule: Callable[[Any], Any], updates: int) -> list[tuple[float, float]]:
-    """An optax schedule as knots, for a study or for `piecewise`: exactly its value in each of so many updates.
+    """An optax schedule as knots, for a study or for `piecewise`: its value in each of so many updates.
 
-    Optax counts updates from 0; the k-th of n stands for progress (k + ½) / n. Knots on a straight line are left out.
+    Exact to a millionth of the largest value; knots on a straight line are left out. Optax counts updates from 0: the
+    k-th of n stands for progress (k + ½) / n.
 
     >>> import optax
     >>> from_optax(optax.linear_schedule(1.0, 0.0, transition_steps=4), updates=8)

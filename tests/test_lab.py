@@ -190,3 +190,26 @@ def test_check_counts_without_writing(reference, tmp_path, monkeypatch):
     assert 0.1 * plan.disk < size < 10 * plan.disk
     assert list(tmp_path.iterdir()) == []
     assert runs.runs_in(tmp_path) == []
+
+
+def test_a_world_of_which_little_is_known_is_trained_read_and_reported(tmp_path):
+    """No goals, no features, no level parameters: what is left is what happened."""
+    text = (
+        TINY_STUDY.replace('"smile"', '"gymnax:CartPole-v1"')
+        .replace("helped =", "reward =")
+        .replace("smile =", "reward =")
+    )
+    (tmp_path / "tiny.toml").write_text(text)
+    (tmp_path / "battery.toml").write_text("bank = { layouts = 16 }\nreturns = { episodes = 2 }\n")
+    news = []
+    page = lab.run(
+        load_study(str(tmp_path / "tiny.toml")), tmp_path / "run", str(tmp_path / "battery.toml"), 2, news.append
+    )
+    run = lab.open_run(tmp_path / "run")
+    training, readings = run.dataset("training.nc"), run.dataset("readings.nc")
+    assert "param" not in training
+    assert np.isfinite(training["paid"]).all()
+    assert (readings["returns"] > 0).all()
+    assert not {"bid", "total_effect", "choice", "score", "skill"} & set(readings)
+    assert any("bid is not measurable here" in told.text for told in news)
+    assert "Not measurable here" in page.read_text()

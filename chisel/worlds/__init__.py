@@ -26,9 +26,8 @@ WORLDS: dict[str, World] = {
 MAKERS: dict[str, Callable[[str], World]] = {"maze": maze.make}
 
 
-@cache
 def load_world(name: str, where: str = "world") -> World:
-    """A world by the name that studies use: `smile`, `pacman`, `gymnax:CartPole-v1`.
+    """A world by the name that studies use: `smile`, `pacman`, `gymnax:CartPole-v1`; one object, whoever asks.
 
     Args:
         where: what to call the place in which the name was found.
@@ -36,17 +35,24 @@ def load_world(name: str, where: str = "world") -> World:
     Raises:
         WrongInput: there is no such world, or its package is not installed.
     """
-    base, colon, option = name.partition(":")
     try:
-        if colon and base in MAKERS:
-            return MAKERS[base](option)
-        if base in BORROWED and bool(colon) == BORROWED[base].family:
-            return load_borrowed(base, option)
+        made = _make(name)
     except WrongInput as error:
         raise WrongInput(f"{where}: {error}") from None
-    if name not in WORLDS:
+    if made is None and name not in WORLDS:
         raise unknown(where, "world", name, known_worlds())
-    return WORLDS[name]
+    return made or WORLDS[name]
+
+
+@cache
+def _make(name: str) -> World | None:
+    """A world that has to be made first; None if it is none of those."""
+    base, colon, option = name.partition(":")
+    if colon and base in MAKERS:
+        return MAKERS[base](option)
+    if base in BORROWED and bool(colon) == BORROWED[base].family:
+        return load_borrowed(base, option)
+    return None
 
 
 def known_worlds() -> list[str]:

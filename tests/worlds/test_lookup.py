@@ -1,9 +1,11 @@
 """Finding worlds by name, and being told what is wrong with a name."""
 
+import subprocess
 import sys
 
 import pytest
 
+from chisel import worlds
 from chisel.resolve import resolve
 from chisel.spec import WrongInput
 from chisel.study import Study
@@ -14,7 +16,7 @@ from chisel.worlds.borrowed import BORROWED
 def test_a_world_is_one_object_whoever_asks():
     assert load_world("smile") is WORLDS["smile"]
     assert load_world("maze:9") is load_world("maze:9")
-    assert load_world("gymnax:CartPole-v1") is load_world("gymnax:CartPole-v1")
+    assert load_world("gymnax:CartPole-v1") is load_world("gymnax:CartPole-v1", "mine.toml: world")
 
 
 def test_known_worlds_has_native_and_borrowed_ones():
@@ -48,8 +50,9 @@ def test_a_wrong_name_is_answered_with_a_sentence(name, says):
 @pytest.mark.parametrize("name", sorted(BORROWED))
 def test_a_missing_extra_says_which_install_mends_it(name, monkeypatch):
     monkeypatch.setitem(sys.modules, BORROWED[name].package, None)  # as if it were not installed
+    monkeypatch.setattr("chisel.worlds._make", worlds._make.__wrapped__)  # and not loaded before
     with pytest.raises(WrongInput) as error:
-        load_world.__wrapped__(name + ":CartPole-v1" * BORROWED[name].family, "mine.toml: world")
+        load_world(name + ":CartPole-v1" * BORROWED[name].family, "mine.toml: world")
     said = str(error.value)
     assert said.startswith(f"mine.toml: world: {name!r} needs the package {BORROWED[name].package}")
     assert "pip install 'chisel-rl[worlds]'" in said
@@ -61,3 +64,10 @@ def test_what_the_other_player_gets_next_counts_against_this_one(monkeypatch):
     monkeypatch.setitem(WORLDS, "two-handed", WORLDS["smile"]._replace(alternating=True))
     two = resolve(Study.model_validate(study | {"world": "two-handed"}))
     assert two.plan.agent.discount == -0.97
+
+
+def test_a_world_whose_import_starts_jax_leaves_all_devices_to_training():
+    code = "import chisel, os, jax; chisel.load_study('chess'); print(jax.device_count(), len(os.sched_getaffinity(0)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seen, cores = done.stdout.split()
+    assert seen == cores

@@ -1,16 +1,20 @@
 """Files that people write: TOML read into validated objects, with errors that help.
 
 Every complaint about input is a `WrongInput` whose message names the file, the key, what was found, what was expected
-and the nearest valid choice.
+and the nearest valid choice, and the line where there is a file.
 """
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Tag, ValidationError
+from pydantic_core import PydanticCustomError
+
+from chisel.lines import Loc, has, line_of
 
 
 class WrongInput(ValueError):
@@ -26,6 +30,7 @@ class Part(BaseModel):
 P = TypeVar("P", bound=Part)
 
 PACKAGE = Path(__file__).parent
+FAULT = "fault"  # pydantic's name for the type of what `fault` makes
 
 
 def nearest(found: str, valid: Iterable[str]) -> str:
@@ -61,7 +66,7 @@ def find(name: str, folder: str) -> Path:
         WrongInput: there is no such file.
     """
     path = Path(name)
-    if path.suffix == ".toml" or path.parent != Path("."):
+    if _is_path(path):
         if path.is_file():
             return path
         raise WrongInput(f"{name}: there is no such file")
@@ -69,6 +74,10 @@ def find(name: str, folder: str) -> Path:
     if name not in known:
         raise WrongInput(f"{name}: neither a .toml file nor one of the shipped {folder}; {nearest(name, known)}")
     return known[name]
+
+
+def _is_path(path: Path) -> bool:
+    return path.suffix == ".toml" or path.parent != Path(".")
 
 
 def load(path: Path, kind: type[P]) -> P:
@@ -95,26 +104,69 @@ def validate(raw: dict[str, Any], kind: type[P], where: str) -> P:
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
-        lines = [_fault(fault, raw, kind) for fault in error.errors()]
-        raise WrongInput("\n".join(f"{where}: {line}" for line in dict.fromkeys(lines))) from None
+        text = _text(where)
+        lines = [_fault(fault, raw, kind, where, text) for fault in error.errors()]
+        raise WrongInput("\n".join(dict.fromkeys(lines))) from None
 
 
-def _fault(fault: Any, raw: Any, kind: type[Part]) -> str:
-    loc: Sequence[Any] = fault["loc"]
-    key, found = dotted(loc, raw), fault.get("input")
-    if fault["type"] == "extra_forbidden":
-        fields = _fields(kind, loc[:-1])
-        at = f" in {dotted(loc[:-1], raw)}" if len(loc) > 1 else ""
-        return f"unknown key {loc[-1]!r}{at}; {nearest(str(loc[-1]), fields)}"
+def fault(message: str, *loc: str | int) -> Exception:
+    """What a validator of a `Part` raises to complain about a place inside that part, as seen from it."""
+    # The template is filled in one key after the other, the message last: so its own braces survive.
+    return PydanticCustomError(FAULT, "{message}", {"loc": loc, "message": message})
+
+
+def _fault(fault: Any, raw: Any, kind: type[Part], where: str, text: str | None) -> str:
+    extra = fault["type"] == "extra_forbidden"
+    parent = fault["loc"][: -1 if extra else None]
+    found = list(_follow(kind, parent))
+    loc = next((place for end, place in found if end is not None), found[0][1])
+    if extra:
+        fields = sorted({name for end, _ in found for name in getattr(end, "model_fields", ())})
+        key = fault["loc"][-1]
+        at = f" in {dotted(loc, raw)}" if loc else ""
+        return f"{_begin(where, text, (*loc, key))}: unknown key {key!r}{at}; {nearest(str(key), fields)}"
+    if fault["type"] == FAULT:
+        loc = (*loc, *fault["ctx"]["loc"])
+    return f"{_begin(where, text, loc)}: {_sentence(fault, dotted(loc, raw))}"
+
+
+def _sentence(fault: Any, key: str) -> str:
+    found = fault.get("input")
     if fault["type"] == "missing":
         return f"{key} is missing"
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if fault["type"] == "value_error":
+    if fault["type"] in ("value_error", FAULT):
         return f"{key}: {message}" if key else message
     if fault["type"] == "literal_error" and isinstance(found, str):
         choices = fault["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
         return f"{key} is {found!r}; {nearest(found, choices)}"
     return f"{key} is {found!r}; expected {message}"
+
+
+def place(where: str, loc: Loc, raw: Any = None, key: str | None = None) -> str:
+    """How a complaint begins: `mine.toml, line 12: schedule 'late'.reward`, or without a line where it is not known.
+
+    Args:
+        where: the path of the file, or in words what was read.
+        raw: what stands in the file, for the names of schedules.
+        key: a key at `loc` that the complaint itself will name; the line is its line.
+    """
+    at = loc if key is None else [*loc, key]
+    return f"{_begin(where, _text(where), at)}: {dotted(loc, raw)}" if at else where
+
+
+def _begin(where: str, text: str | None, loc: Loc) -> str:
+    line = None if text is None else line_of(text, loc)
+    return where if line is None else f"{where}, line {line}"
+
+
+def _text(where: str) -> str | None:
+    """The file that a complaint is about; None if there is none (an option, a study made in Python)."""
+    path = Path(where)
+    try:
+        return path.read_text(encoding="utf-8") if _is_path(path) else None
+    except (OSError, ValueError):
+        return None
 
 
 def dotted(loc: Sequence[Any], raw: Any = None) -> str:
@@ -125,7 +177,7 @@ def dotted(loc: Sequence[Any], raw: Any = None) -> str:
     """
     text = ""
     for part in loc:
-        raw = raw[part] if _has(raw, part) else None
+        raw = raw[part] if has(raw, part) else None
         if isinstance(part, int):
             name = raw.get("name") if isinstance(raw, dict) else None
             text += f" {name!r}" if isinstance(name, str) else f"[{part}]"
@@ -134,17 +186,41 @@ def dotted(loc: Sequence[Any], raw: Any = None) -> str:
     return text
 
 
-def _has(raw: Any, part: Any) -> bool:
-    if isinstance(raw, dict):
-        return part in raw
-    return isinstance(raw, list) and isinstance(part, int) and part < len(raw)
+def _follow(kind: Any, loc: Sequence[Any]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """What may stand at a place that pydantic names, and the place as people write it.
+
+    Pydantic puts a tag, or the name of a type, into a place for the member of a union that it tried. Only the
+    annotations can tell it from a key: a member tagged `channel` may well have a key `channel`.
+
+    Yields:
+        For every member that the tag may mean: the annotation (None if none is known), and the place without tags.
+    """
+    if get_origin(kind) is Annotated:
+        yield from _follow(get_args(kind)[0], loc)
+    elif get_origin(kind) in (Union, UnionType):
+        members = [m for m in get_args(kind) if m is not NoneType]
+        if len(members) > 1 and loc:  # `X | None` gets no tag
+            members, loc = [m for m in members if loc[0] in _tags(m)] or members, loc[1:]
+        for member in members:
+            yield from _follow(member, loc)
+    elif not loc:
+        yield kind, ()
+    else:
+        for end, rest in _follow(_inside(kind, loc[0]), loc[1:]):
+            yield end, (loc[0], *rest)
 
 
-def _fields(kind: Any, loc: Sequence[Any]) -> list[str]:
-    """The keys allowed at a place, by walking the models' annotations."""
-    for part in loc:
-        if isinstance(part, str) and part in kind.model_fields:
-            kind = kind.model_fields[part].annotation
-        while (args := getattr(kind, "__args__", None)) and not hasattr(kind, "model_fields"):
-            kind = next((a for a in args if hasattr(a, "model_fields") or getattr(a, "__args__", None)), Part)
-    return list(getattr(kind, "model_fields", {}))
+def _tags(member: Any) -> set[Any]:
+    """What pydantic may call a member of a union: by its `Tag`, its name, or the literal that it is told by."""
+    kind, *others = get_args(member) if get_origin(member) is Annotated else (member,)
+    fields = getattr(kind, "model_fields", {}).values()
+    literals = {v for f in fields if get_origin(f.annotation) is Literal for v in get_args(f.annotation)}
+    return {o.tag for o in others if isinstance(o, Tag)} | {getattr(kind, "__name__", None)} | literals
+
+
+def _inside(kind: Any, part: Any) -> Any:
+    """The annotation of a field of a model, a value of a dict, or an item of a list or tuple; None if none is known."""
+    if hasattr(kind, "model_fields"):
+        return kind.model_fields[part].annotation if part in kind.model_fields else None
+    args = [a for a in get_args(kind) if a is not ...]
+    return (args[part] if isinstance(part, int) and part < len(args) else args[-1]) if args else None

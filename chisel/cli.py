@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -13,12 +13,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from chisel import lab
+from chisel.budget import matched
 from chisel.devices import use_devices
 from chisel.estimate import check as check_study
 from chisel.resolve import load_study
 from chisel.spec import WrongInput
 from chisel.study import Study, edge_update
 from chisel.telling import teller
+
+if TYPE_CHECKING:
+    from chisel.budget import Budget
 
 app = typer.Typer(
     name="chisel",
@@ -115,6 +119,7 @@ def check(
     if seeds is not None or steps is not None:
         wanted = wanted.replaced(seeds, steps)
     with teller(quiet) as tell:
+        wanted = matched(wanted)
         plan = check_study(wanted, devices, timing, tell)
     each = wanted.training
     table = _table(wanted.title or study)
@@ -133,6 +138,33 @@ def check(
         table.add_row("training", f"about {_time(plan.training)} at {rate:,.0f} steps/s (timed on 2 updates)")
         table.add_row("compiling", f"{_time(plan.compiling)}; the readings compile for about as long")
     Console().print(table)
+    Console().print(_budget_table(wanted, plan.budgets))
+    for doubt in plan.doubts:
+        typer.echo(f"note: {doubt}", err=True)
+
+
+def _budget_table(wanted: Study, budgets: "dict[str, list[Budget]]") -> Table:
+    """What each phase expects to pay, so that early against late can be told from more against less."""
+    table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
+    table.title = "expected of each member under random play"
+    for column in ("schedule", "phase", "steps"):
+        table.add_column(column, justify="right" if column == "steps" else "left")
+    for column in ("events that pay", "reward"):
+        table.add_column(column, overflow="fold")
+    scales = {s.name: f" (× {s.scale:g})" for s in wanted.schedule if s.scale is not None}
+    for name, phases in budgets.items():
+        for i, phase in enumerate(phases):
+            title = escape(name) + escape(scales.get(name, "")) if i == 0 else ""
+            paid = [f"{escape(c)} {x:,.4g} ± {phase.error[c]:,.2g}" for c, x in phase.reward.items()]
+            paid += [f"approach {phase.approach:,.4g}"] if phase.approach else []
+            events = [f"{escape(c)} {x:,.4g}" for c, x in phase.events.items()]
+            row = (", ".join(found) or "nothing" for found in (events, paid))
+            table.add_row(title, str(i + 1), f"{phase.steps:,}", *row)
+        if len(phases) > 1:
+            steps, mass = sum(p.steps for p in phases), sum(p.mass("reward") for p in phases)
+            happened = sum(sum(p.events.values()) for p in phases)
+            table.add_row("", "all", f"{steps:,}", f"{happened:,.4g}", f"{mass:,.4g}", style="bold")
+    return table
 
 
 def _edge(edge: float, wanted: Study) -> str:

@@ -83,6 +83,16 @@ def from_optax(schedule: Callable[[Any], Any], updates: int) -> list[tuple[float
     return [(float(t), float(v)) for t, v in zip(times[kept], values[kept], strict=True)]
 
 
+def shift(curve: Curve, by: float) -> Curve:
+    """The same curve that much later.
+
+    >>> late = shift(piecewise([(0.0, 0.0), (0.5, 1.0)]), 0.25)
+    >>> [float(late(p)) for p in (0.25, 0.5, 0.75)]
+    [0.0, 0.5, 1.0]
+    """
+    return Curve(curve.times + np.float32(by), curve.values)
+
+
 def concatenate(pieces: Sequence[tuple[float, Curve]]) -> Curve:
     """Curves given as (until, curve): each holds up to its `until`, where the next takes over with a jump."""
     knots: list[tuple[float, float]] = []

@@ -1,19 +1,22 @@
 """What there is, in words: a run and how far it got, the runs in a folder, the worlds."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 from chisel.probing.battery import left_out
 from chisel.resolve import make_network
-from chisel.run import READINGS, REPORT, Run, open_run, runs_in
+from chisel.run import READINGS, REPORT, TRAINING, Run, open_run, runs_in
 from chisel.spec import WrongInput
 from chisel.study import Study
 from chisel.worlds import load_world
 from chisel.worlds.world import defaults, names
 
+MOST = 8  # schedules whose payments are told
+
 
 def describe_run(this: Run) -> dict[str, str]:
-    """What a run is and how far it got; reads file names and the manifest only."""
+    """What a run is, how far it got, and in short what was paid and what guards did."""
     study, manifest = this.study, this.manifest()
     saved, plan = this.saved(), study.checkpoint_updates
     versions = ", ".join(f"{k} {v}" for k, v in manifest["versions"].items() if v)
@@ -30,7 +33,30 @@ def describe_run(this: Run) -> dict[str, str]:
         "device": f"{manifest['device']['platform']} ({manifest['device']['kind']})",
         "versions": versions,
         "commit": manifest["commit"] or "–",
+        **(_from_training(this) if (this.path / TRAINING).is_file() else {}),
     }
+
+
+def _from_training(this: Run) -> dict[str, str]:
+    """When guards acted; and what was paid in all and in every phase, where that is short enough to be told."""
+    from chisel.view.ledger import HALTED, acts, stays
+    from chisel.view.tables import amount
+    from chisel.view.words import span
+
+    training, guards = this.dataset(TRAINING), this.study.guard
+    acted = []
+    for act in acts(training, guards):
+        at = [int(a) for a in act.at if math.isfinite(a)]
+        if at:
+            where = f"{act.schedule}, {len(at)} of {len(act.at)} seeds, at {span(at)} steps"
+            acted.append(f"{guards[act.guard].title} – {where}")
+    paid = []
+    for name in [part.name for part in this.study.schedule]:
+        whole, *phases = stays(training, name)
+        each = [f"{stay.title} {amount(stay.earned.sum(1).mean())}" for stay in phases if stay.title != HALTED]
+        paid.append("; ".join([f"{name}: {amount(whole.earned.sum(1).mean())}", *each]))
+    told = {"guards": "\n".join(acted) or "none acted"} if guards else {}
+    return told | ({"paid": "\n".join(paid)} if len(paid) <= MOST else {})
 
 
 def _layers(study: Study) -> tuple[str, ...]:

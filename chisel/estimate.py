@@ -3,8 +3,10 @@
 import time
 from typing import NamedTuple
 
+from chisel.budget import Budget, budgets, matched
 from chisel.devices import use_devices
-from chisel.lab import News, Tell, population_of, silent
+from chisel.news import News, Tell, silent
+from chisel.scheduling import doubts
 from chisel.study import Study
 
 
@@ -18,6 +20,8 @@ class Estimate(NamedTuple):
         disk: bytes of all checkpoints, before compression.
         compiling, training: seconds; None if not measured.
         devices: how many are used.
+        budgets: what every phase of every schedule expects to pay.
+        doubts: what a reader should know before the study is run.
     """
 
     members: int
@@ -26,6 +30,8 @@ class Estimate(NamedTuple):
     checkpoints: list[int]
     disk: int
     devices: int
+    budgets: dict[str, list[Budget]]
+    doubts: list[str]
     compiling: float | None = None
     training: float | None = None
 
@@ -37,7 +43,10 @@ def check(study: Study, devices: int | None = None, measure: bool = True, tell: 
         measure: compile the study's own program and time a few updates of it, instead of guessing.
     """
     use_devices(devices)
+    study = matched(study)
     import jax
+
+    from chisel.trainer import population_of
 
     population, keys = population_of(study, devices)
     training, plan = study.training, study.checkpoint_updates
@@ -49,6 +58,8 @@ def check(study: Study, devices: int | None = None, measure: bool = True, tell: 
         checkpoints=[u * training.batch for u in plan],
         disk=state * len(plan),
         devices=population.mesh.size,
+        budgets=budgets(study),
+        doubts=doubts(study),
     )
     if not measure:
         return found

@@ -3,29 +3,23 @@
 JAX and what needs it are imported where they are used, so that a wrong file is refused, and help given, at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from chisel.conditions import GuardPart
 from chisel.devices import use_devices
-from chisel.spec import WrongInput, dotted, find, load, unknown
-from chisel.study import (
-    SHAPE,
-    Knots,
-    PhasePart,
-    SchedulePart,
-    Study,
-    edge_update,
-    reward_tables,
-    situations,
-)
+from chisel.scheduling import make_schedule, needs
+from chisel.spec import WrongInput, find, load, nearest, place, unknown
+from chisel.study import Study, reward_tables, situations
+from chisel.terms import APPROACH, NOT, SHAPE, ChannelPart, Knots, values
 
 if TYPE_CHECKING:
     from chisel.agents.networks import Network
-    from chisel.curve import Curve
     from chisel.rewards.schedule import Schedule
     from chisel.training.member import Plan
-    from chisel.worlds.world import World
+    from chisel.worlds.world import Names, World
 
 
 def load_study(name: str) -> Study:
@@ -68,39 +62,105 @@ def check_names(study: Study, where: str) -> None:
     from chisel.worlds.world import names
 
     use_devices(None)
-    world = load_world(study.world, f"{where}: world")
+    raw = study.model_dump()
+    world = load_world(study.world, place(where, ["world"], raw))
     known = names(world)
     for name in study.true or ():
         if name not in known.channels:
-            raise unknown(f"{where}: true", "channel", name, known.channels)
-    raw = study.model_dump()
-    _check_params(study.world_params, world, f"{where}: world_params")
+            raise unknown(place(where, ["true"], raw), "channel", name, known.channels)
+    told: list[tuple[list[Any], Mapping[str, float | Knots]]] = [(["world_params"], study.world_params)]
     for i, part in enumerate(study.schedule):
-        for loc, situation in situations(part):
-            place = dotted(["schedule", i, *loc, "world_params"], raw)
-            _check_params(situation.world_params, world, f"{where}: {place}")
-    rewards = [*known.channels, *(SHAPE + p for p in known.potentials)]
+        told += [(["schedule", i, *loc, "world_params"], s.world_params) for loc, s in situations(part)]
+    for loc, params in told:
+        _check_params(params, world, lambda key=None, loc=loc: place(where, loc, raw, key))
     for i, part in enumerate(study.schedule):
         for loc, table in reward_tables(part):
-            for name in table:
-                if name not in rewards:
-                    place = dotted(["schedule", i, *loc], raw)
-                    kind = "potential" if name.startswith(SHAPE) else "channel"
-                    choices = [r for r in rewards if r.startswith(SHAPE) == name.startswith(SHAPE)]
-                    raise unknown(f"{where}: {place}", f"{kind} of world {world.name!r}", name, choices)
+            for name, term in table.items():
+                _check_key(name, world, known, partial(place, where, ["schedule", i, *loc], raw, name))
+                if isinstance(term, ChannelPart):
+                    _check_oversight(term, world, known, partial(place, where, ["schedule", i, *loc, name], raw))
+        for j, phase in enumerate(part.phases or ()):
+            if phase.advance is not None and phase.advance.channel not in known.channels:
+                at = partial(place, where, ["schedule", i, "phases", j, "advance", "channel"], raw)
+                raise unknown(at(), f"channel of world {world.name!r}", phase.advance.channel, known.channels)
+    for i, guard in enumerate(study.guard):
+        _check_guard(guard, study, world, known, lambda key, i=i: place(where, ["guard", i, "when", key], raw))
 
 
-def _check_params(given: dict[str, float | Knots], world: "World", place: str) -> None:
+def _check_params(given: Mapping[str, float | Knots], world: "World", at: Callable[..., str]) -> None:
     for name, amount in given.items():
         if name not in world.params:
-            raise unknown(place, f"parameter of world {world.name!r}", name, world.params)
+            raise unknown(at(name), f"parameter of world {world.name!r}", name, world.params)
         low, high = world.params[name].low, world.params[name].high
-        values = [amount] if isinstance(amount, float) else [v for _, v in amount]
-        bad = [v for v in values if not low <= v <= high]
+        bad = [v for v in values(amount) if not low <= v <= high]
         if bad:
-            raise WrongInput(
-                f"{place}.{name} is {bad[0]:g}; expected between {low:g} and {high:g} ({world.params[name].meaning})"
-            )
+            meaning = world.params[name].meaning
+            raise WrongInput(f"{at(name)}.{name} is {bad[0]:g}; expected between {low:g} and {high:g} ({meaning})")
+
+
+def _check_key(name: str, world: "World", known: "Names", at: Callable[[], str]) -> None:
+    """Checks a key of a reward table: a channel, or a potential to be guided by."""
+    prefix = next((p for p in (SHAPE, APPROACH) if name.startswith(p)), "")
+    own, of = name.removeprefix(prefix), f" of world {world.name!r}"
+    if not prefix and name not in known.channels:
+        if name in known.potentials:
+            raise WrongInput(f"{at()}: {name!r} is a potential; did you mean {SHAPE + name!r}?")
+        raise unknown(at(), f"channel{of}", name, known.channels)
+    if prefix and own not in known.potentials:
+        why = ""
+        if own in known.channels:
+            why = f" ({own!r} is a channel, which tells of a step; only potentials of a state keep optimal policies)"
+        elif own in known.features:
+            why = f" ({own!r} is a feature and not a potential)"
+        choices = [prefix + p for p in known.potentials]
+        raise WrongInput(f"{at()}: unknown potential{of} {name!r}{why}; {nearest(name, choices)}")
+
+
+def _check_oversight(term: ChannelPart, world: "World", known: "Names", at: Callable[..., str]) -> None:
+    """Checks that a gate can be told open or closed, and that what is paid later is paid to whom it is owed."""
+    for key in ("delay", "lump"):
+        if world.alternating and any(values(getattr(term, key))):
+            raise WrongInput(f"{at(key)}.{key}: in {world.name!r} players alternate, and it would be paid to the other")
+    if term.gate is None:
+        return
+    feature, of = term.gate.feature.removeprefix(NOT), f"feature of world {world.name!r}"
+    binary = [f for f, b in zip(known.features, known.binary, strict=True) if b]
+    if feature in known.features and feature not in binary:
+        raise WrongInput(
+            f"{at('gate')}.gate: {feature!r} is a number and not true or false; {nearest(feature, binary)}"
+        )
+    if feature not in binary:
+        raise unknown(f"{at('gate')}.gate", of, feature, binary)
+
+
+def _check_guard(guard: GuardPart, study: Study, world: "World", known: "Names", at: Callable[..., str]) -> None:
+    """Checks what a guard names, and that there is something to read."""
+    when, of = guard.when, f" of world {world.name!r}"
+    objects = [g for g in world.goals if g not in world.places]
+    layers = make_network(study, world).layers
+    asked: list[tuple[str, str, Sequence[str]]] = [
+        *((key, f"goal{of}", world.goals) for key in ("goal", "rival", "edit")),
+        ("channel", f"channel{of}", known.channels),
+        ("feature", f"feature{of}", known.features),
+        ("layer", "layer of the network", layers),
+    ]
+    for key, kind, names in asked:
+        name = when.dimensions.get(key)
+        if name is not None and not names:
+            raise WrongInput(f"{at(key)} is {name!r}; world {world.name!r} tells no {kind.removesuffix(of)}s")
+        if name is not None and name not in names:
+            raise unknown(at(key), kind, name, names)
+    if when.rival is not None and when.rival == when.goal:
+        others = [g for g in world.goals if g != when.goal]
+        raise WrongInput(f"{at('rival')} is {when.rival!r}, the goal itself; expected another: {_listed(others)}")
+    key, edit = ("edit", when.edit) if when.edit is not None else ("goal", when.goal)
+    if when.reading == "total_effect" and edit in world.places:
+        why = "a place, which cannot be put in or taken out to see what that does"
+        raise WrongInput(f"{at(key)} is {edit!r}, {why}; expected an object: {_listed(objects)}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))
 
 
 def true_channels(study: Study, world: "World") -> tuple[str, ...]:
@@ -110,7 +170,7 @@ def true_channels(study: Study, world: "World") -> tuple[str, ...]:
 
 def proxy_channels(study: Study, world: "World") -> tuple[str, ...]:
     """The channels that some schedule pays for and that are not meant, in order of appearance."""
-    paid = (n for s in study.schedule for _, t in reward_tables(s) for n in t if not n.startswith(SHAPE))
+    paid = (n for s in study.schedule for _, t in reward_tables(s) for n in t if not n.startswith((SHAPE, APPROACH)))
     return tuple(dict.fromkeys(n for n in paid if n not in true_channels(study, world)))
 
 
@@ -127,76 +187,23 @@ def make_network(study: Study, world: "World") -> "Network":
 def resolve(study: Study) -> Resolved:
     """What training needs: the plan that is compiled, and the schedules as data."""
     from chisel.agents.ppo import Settings, ppo
-    from chisel.rewards.schedule import make, stack_schedules
+    from chisel.rewards.schedule import stack_schedules
     from chisel.training.member import Plan
     from chisel.worlds import load_world
-    from chisel.worlds.world import defaults, names
 
     world = load_world(study.world)
-    known, updates = names(world), study.training.updates
-    named = {name for part in study.schedule for _, rewards in reward_tables(part) for name in rewards}
-    potentials = tuple(p for p in known.potentials if SHAPE + p in named)
-    usual = defaults(world) | study.world_params
-
-    def schedule(part: SchedulePart) -> "Schedule":
-        curves = _curves(part, updates)
-        reward = {n: c for n, c in curves.items() if not n.startswith(SHAPE)}
-        shape = {n.removeprefix(SHAPE): c for n, c in curves.items() if n.startswith(SHAPE)}
-        told = [situation for _, situation in situations(part)]
-        params = {k: _in_turn(part, updates, v, [s.world_params.get(k) for s in told]) for k, v in usual.items()}
-        learning_rate = _in_turn(part, updates, study.agent.learning_rate, [s.learning_rate for s in told])
-        return make(known.channels, potentials, params, learning_rate, updates, reward, shape)
-
+    wanted = needs(study, world)
     settings = Settings(**{k: getattr(study.agent, k) for k in Settings._fields})
     if world.alternating:  # what the other player gets next counts against this one
         settings = settings._replace(discount=-settings.discount)
     agent = ppo(make_network(study, world), settings)
-    plan = Plan(world, agent, study.training.worlds, study.training.rollout, potentials)
-    return Resolved(plan, stack_schedules([schedule(part) for part in study.schedule]))
-
-
-def curve(amount: float | Knots) -> "Curve":
-    """An amount of a study as a curve."""
-    from chisel.curve import constant, piecewise
-
-    return constant(amount) if isinstance(amount, int | float) else piecewise(amount)
-
-
-def _curves(part: SchedulePart, updates: int) -> dict[str, "Curve"]:
-    """The curve of every channel and potential that a schedule names; in a phase that does not name it, it weighs 0.
-
-    Phase edges are moved to the edge between the two updates that they part.
-    """
-    from chisel.curve import concatenate, constant
-
-    if part.phases is None:
-        return {name: curve(amount) for name, amount in (part.reward or {}).items()}
-    named = dict.fromkeys(name for phase in part.phases for name in phase.reward)
-    return {
-        name: concatenate(
-            [
-                (edge, curve(phase.reward[name]) if name in phase.reward else constant(0.0))
-                for edge, phase in zip(_edges(part.phases, updates), part.phases, strict=True)
-            ]
-        )
-        for name in named
-    }
-
-
-def _edges(phases: Sequence[PhasePart], updates: int) -> list[float]:
-    return [edge_update(p.until, updates) / updates if p.until < 1 else 1.0 for p in phases]
-
-
-def _in_turn(part: SchedulePart, updates: int, usual: float | Knots, said: Sequence[float | Knots | None]) -> "Curve":
-    """A circumstance of a schedule: what the phase says, or else the schedule, or else the study.
-
-    Args:
-        said: by the schedule, and by each of its phases.
-    """
-    from chisel.curve import concatenate
-
-    own = usual if said[0] is None else said[0]
-    if all(amount is None for amount in said[1:]):
-        return curve(own)
-    each = [curve(own if amount is None else amount) for amount in said[1:]]
-    return concatenate(list(zip(_edges(part.phases or (), updates), each, strict=True)))
+    plan = Plan(
+        world,
+        agent,
+        study.training.worlds,
+        study.training.rollout,
+        shaped=wanted.potentials,
+        gates=wanted.gates,
+        delay=wanted.delay,
+    )
+    return Resolved(plan, stack_schedules([make_schedule(part, study, world, wanted) for part in study.schedule]))

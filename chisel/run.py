@@ -31,7 +31,7 @@ from chisel.resolve import read_study
 from chisel.spec import WrongInput
 from chisel.study import Study, differences
 
-FORMAT = 1  # of the folder; raised when an older chisel could not read it
+FORMAT = 2  # of the folder; raised when an older chisel could not read it
 TRAINING, READINGS, REPORT = "training.nc", "readings.nc", "report.html"
 _TEMPORARY = ".orbax-checkpoint-tmp"
 # What a process that was killed while it made the folder may have left; the next one goes on from there.
@@ -178,13 +178,17 @@ class Saver:
         self._run = run
         self._orbax = ocp.StandardCheckpointer()
 
-    def save(self, updates: int, state: Any, metrics: Any) -> None:
-        """Saves host arrays as the checkpoint after that many updates, in place of a damaged one if there is one."""
+    def save(self, updates: int, **parts: Any) -> None:
+        """Saves host arrays as the checkpoint after that many updates, in place of a damaged one if there is one.
+
+        Args:
+            parts: pytrees by name: the state, the metrics since the checkpoint before, what guards decided.
+        """
         path = self._run.checkpoint(updates)
         self.wait()
         if path.exists():
             shutil.rmtree(path)
-        arrays = {"state": _named(state), "metrics": _named(metrics)}
+        arrays = {name: _named(tree) for name, tree in parts.items()}
         self._orbax.save(path.absolute(), arrays | {"digest": _digest(arrays)})
 
     def wait(self) -> None:
@@ -197,11 +201,11 @@ class Saver:
         self._orbax.close()
 
 
-def load_checkpoint(run: Run, updates: int, state: Any, metrics: Any) -> tuple[Any, Any]:
-    """The state and metrics of a checkpoint, as host arrays.
+def load_checkpoint(run: Run, updates: int, **like: Any) -> dict[str, Any]:
+    """The parts of a checkpoint, as pytrees of host arrays.
 
     Args:
-        state, metrics: pytrees of that structure and those shapes, as of `jax.eval_shape`.
+        like: pytrees of that structure and those shapes, as of `jax.eval_shape`, by name.
 
     Raises:
         Broken: it is missing or damaged; the message says where.
@@ -211,7 +215,7 @@ def load_checkpoint(run: Run, updates: int, state: Any, metrics: Any) -> tuple[A
     path = run.checkpoint(updates)
     if not path.is_dir():
         raise Broken(f"{path} is missing")
-    wanted = {"state": _named(state), "metrics": _named(metrics)}
+    wanted = {name: _named(tree) for name, tree in like.items()}
     template = wanted | {"digest": jax.ShapeDtypeStruct((32,), np.uint8)}
     try:
         with ocp.StandardCheckpointer() as reader:
@@ -221,7 +225,7 @@ def load_checkpoint(run: Run, updates: int, state: Any, metrics: Any) -> tuple[A
     digest = loaded.pop("digest")
     if not np.array_equal(digest, _digest(loaded)):
         raise Broken(f"{path} is damaged: it is not what was saved")
-    return _unnamed(loaded["state"], state), _unnamed(loaded["metrics"], metrics)
+    return {name: _unnamed(loaded[name], tree) for name, tree in like.items()}
 
 
 def clear_unfinished(run: Run) -> None:

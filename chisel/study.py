@@ -9,50 +9,11 @@ from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from chisel.spec import Part, dotted, validate
-
-Knots = tuple[tuple[float, float], ...]
-SHAPE = "shape."  # what a reward key begins with that names a potential
-
-
-def _amount(raw: Any) -> float | Knots:
-    """A number, or knots [[progress, value], …]."""
-    if isinstance(raw, int | float) and not isinstance(raw, bool) and math.isfinite(raw):
-        return float(raw)
-    if isinstance(raw, list | tuple) and raw and all(_is_knot(k) for k in raw):
-        times = [k[0] for k in raw]
-        if times != sorted(times):
-            raise ValueError(f"knots must be in order of progress, found {times}")
-        if times[0] < 0 or times[-1] > 1:
-            raise ValueError(f"progress runs from 0 to 1, found {[t for t in times if not 0 <= t <= 1]}")
-        return tuple((float(t), float(v)) for t, v in raw)
-    raise ValueError(f"expected a number or knots [[progress, value], ...], found {raw!r}")
-
-
-def _is_knot(knot: Any) -> bool:
-    return (
-        isinstance(knot, list | tuple)
-        and len(knot) == 2
-        and all(isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) for x in knot)
-    )
-
-
-Amount = Annotated[
-    float | Knots,
-    BeforeValidator(_amount, json_schema_input_type=float | list[tuple[float, float]]),
-]
-
-
-def _rate(amount: float | Knots) -> float | Knots:
-    values = [amount] if isinstance(amount, float) else [v for _, v in amount]
-    if min(values) < 0:
-        raise ValueError(f"a learning rate cannot be negative, found {min(values):g}")
-    return amount
-
-
-Rate = Annotated[Amount, AfterValidator(_rate)]
+from chisel.conditions import GuardPart
+from chisel.spec import Part, dotted, fault, nearest, validate
+from chisel.terms import APPROACH, SHAPE, Amount, Chance, ChannelPart, Rate, Term, Weight
 
 
 class NetworkPart(Part):
@@ -71,7 +32,8 @@ class AgentPart(Part):
     discount: float = Field(0.97, gt=0, lt=1)
     trace: float = Field(0.95, ge=0, le=1)
     clip: float = Field(0.2, gt=0)
-    entropy: float = Field(0.01, ge=0)
+    entropy: Weight = 0.01
+    exploration: Chance = 0.0
     value_weight: float = Field(0.5, ge=0)
     gradient_norm: float = Field(0.5, gt=0)
     epochs: int = Field(4, ge=1)
@@ -121,21 +83,43 @@ class SituationPart(Part):
 
     world_params: dict[str, Amount] = Field({}, description="numbers of the level distribution")
     learning_rate: Rate | None = Field(None, description="the optimiser's step size; 0 freezes the agent")
+    entropy: Weight | None = Field(None, description="weight of the entropy bonus")
+    exploration: Chance | None = Field(None, description="chance that an action is chosen at random")
+
+
+class AdvancePart(Part):
+    """What must be achieved for a phase to be over."""
+
+    channel: str = Field(min_length=1)
+    above: float = Field(description="mean total of the channel per episode that must be reached")
+    episodes: float = Field(100.0, gt=0, description="over about how many of the last episodes")
+    wait: bool = Field(False, description="whether the phase waits for it, however long it takes")
 
 
 class PhasePart(SituationPart):
     """One interval of progress: from where the one before it ended, to `until`."""
 
     until: float = Field(gt=0, le=1)
-    reward: dict[str, Amount]
+    reward: dict[str, Term]
+    advance: AdvancePart | None = Field(None, description="go on to the next phase as soon as this is achieved")
 
 
 class SchedulePart(SituationPart):
     """What is rewarded, when: either one `reward` table or `phases`. A phase may have a situation of its own."""
 
     name: str = Field(min_length=1)
-    reward: dict[str, Amount] | None = None
+    scale: float | None = Field(None, gt=0, description="multiplies all weights of channels; `match` fills it in")
+    reward: dict[str, Term] | None = None
     phases: list[PhasePart] | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _potentials_are_known(self) -> "SchedulePart":
+        for loc, table in reward_tables(self):
+            for name, term in table.items():
+                if name.startswith((SHAPE, APPROACH)) and isinstance(term, ChannelPart):
+                    message = "a potential is known and not observed; expected a number or knots, found a table"
+                    raise fault(message, *loc, name)
+        return self
 
     @model_validator(mode="after")
     def _ordered(self) -> "SchedulePart":
@@ -144,10 +128,14 @@ class SchedulePart(SituationPart):
             raise ValueError(f"expected either `reward` or `phases`, found {found}")
         if self.phases:
             edges = [p.until for p in self.phases]
-            if any(a >= b for a, b in pairwise(edges)):
-                raise ValueError(f"phases must each end later than the one before; found until = {edges}")
+            for i, (one, other) in enumerate(pairwise(edges), 1):
+                if one >= other:
+                    message = f"phases overlap: each must end later than the one before; found until = {edges}"
+                    raise fault(message, "phases", i, "until")
             if edges[-1] != 1:
-                raise ValueError(f"the last phase must end at 1 (until = 1.0), found {edges[-1]}")
+                raise fault(f"the last phase must end at 1, found {edges[-1]}", "phases", len(edges) - 1, "until")
+            if self.phases[-1].advance is not None:
+                raise fault("the last phase has nothing to advance to", "phases", len(edges) - 1, "advance")
         return self
 
 
@@ -160,7 +148,11 @@ class Study(Part):
     world_params: dict[str, Amount] = {}
     agent: AgentPart = AgentPart()
     training: TrainingPart = TrainingPart()
+    match: Literal["reward", "events"] | None = Field(
+        None, description="scale schedules until they expect to pay as much in all, or pay for as many events"
+    )
     schedule: list[SchedulePart] = Field(min_length=1)
+    guard: list[GuardPart] = []
 
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
@@ -168,14 +160,26 @@ class Study(Part):
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ValueError(f"schedule names must differ; {', '.join(map(repr, twice))} is given twice")
-        for part in self.schedule:
+        for i, part in enumerate(self.schedule):
             starts = [edge_update(p.until, self.training.updates) for p in part.phases or ()]
-            for until, a, b in zip([p.until for p in part.phases or ()], [0, *starts], starts, strict=False):
+            for j, (a, b) in enumerate(pairwise([0, *starts])):
                 if a == b:
-                    raise ValueError(
-                        f"schedule {part.name!r}: the phase until {until:g} is shorter than one of the "
-                        f"{self.training.updates} updates; make it longer, or train for more steps"
+                    raise fault(
+                        f"the phase is shorter than one of the {self.training.updates} updates; "
+                        "make it longer, or train for more steps",
+                        *("schedule", i, "phases", j, "until"),
                     )
+        titles = [guard.title for guard in self.guard]
+        for i, guard in enumerate(self.guard):
+            if guard.title in titles[:i]:
+                raise fault(f"another guard is called {guard.title!r} too; give them names that differ", "guard", i)
+            asked: list[tuple[tuple[Any, ...], str]] = [
+                (("watch", j), name) for j, name in enumerate(guard.watch or ())
+            ]
+            asked += [(("then", "switch"), guard.then.switch)] if guard.then.switch else []
+            for loc, name in asked:
+                if name not in names:
+                    raise fault(f"unknown schedule {name!r}; {nearest(name, names)}", "guard", i, *loc)
         batch, parts = self.training.batch, self.agent.minibatches
         if batch % parts:
             fits = [d for d in range(1, batch + 1) if batch % d == 0]

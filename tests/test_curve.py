@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chisel.curve import Curve, concatenate, constant, from_optax, piecewise, stack
+from chisel.curve import Curve, concatenate, constant, from_optax, piecewise, shift, stack
 
 GRID = 32  # times are multiples of 1/GRID: exact in float32, and far enough apart for slopes to stay small
 CLOSE = {"rtol": 1e-5, "atol": 1e-4}
@@ -18,6 +18,16 @@ KNOTS = st.lists(st.tuples(st.integers(0, GRID), VALUES), min_size=1, max_size=6
     lambda knots: [(t / GRID, v) for t, v in sorted(knots, key=lambda k: k[0])]
 )
 CURVES = KNOTS.map(piecewise)
+
+
+def steps(jumps: list[tuple[int, float]]) -> Curve:
+    """Flat between jumps: there is no rounding, so that laws hold to the last bit."""
+    jumps = sorted(jumps, key=lambda k: k[0])
+    levels = [(jumps[max(i - 1, 0)][1], value) for i, (_, value) in enumerate(jumps)]
+    return piecewise([(t / GRID, v) for (t, _), both in zip(jumps, levels, strict=True) for v in both])
+
+
+STEPS = st.lists(st.tuples(st.integers(0, GRID), VALUES), min_size=1, max_size=4).map(steps)
 law = settings(max_examples=40, deadline=None)
 
 
@@ -31,7 +41,10 @@ def values(curve: Curve, at) -> np.ndarray:
 @law
 @given(value=VALUES, progress=st.floats(-1, 2, width=32, allow_subnormal=False))
 def test_a_constant_is_its_number_at_every_progress(value, progress):
-    assert float(constant(value)(progress)) == np.float32(value)
+    """To the last bit, and with any number of knots."""
+    knots = piecewise([(0.0, value), (0.3, value), (0.3, value), (1.0, value)])
+    for curve in (constant(value), knots, concatenate([(0.3, knots), (1.0, constant(value))])):
+        assert np.asarray(curve(progress)).tobytes() == (np.float32(value) + 0.0).tobytes()
 
 
 @law
@@ -109,11 +122,11 @@ def test_mapped_over_progress_it_is_the_same_as_in_a_loop():
 # Phases
 
 
-def pieces(least: int) -> st.SearchStrategy:
+def pieces(least: int, curves: st.SearchStrategy = CURVES) -> st.SearchStrategy:
     """Curves with ever later edges, the last at 1."""
     edges = st.lists(st.integers(1, GRID - 1), min_size=least - 1, max_size=3, unique=True).map(sorted)
     return edges.flatmap(
-        lambda e: st.tuples(*[CURVES for _ in range(len(e) + 1)]).map(
+        lambda e: st.tuples(*[curves for _ in range(len(e) + 1)]).map(
             lambda curves: [(until, c) for until, c in zip([*(t / GRID for t in e), 1.0], curves, strict=True)]
         )
     )
@@ -151,6 +164,57 @@ def test_phases_can_be_grouped_in_any_way(phases, at):
     right = concatenate([first, (1.0, concatenate([second, *rest]))])
     np.testing.assert_allclose(values(left, at), flat, **CLOSE)
     np.testing.assert_allclose(values(right, at), flat, **CLOSE)
+
+
+def around(times) -> list[np.float32]:
+    """Each time within training, and its two neighbours in float32."""
+    near = [np.nextafter(np.float32(t), np.float32(to)) for t in times for to in (-1, t, 2)]
+    return [t for t in near if 0 <= t < 1]
+
+
+@law
+@given(pieces(3, STEPS), st.lists(PROGRESS.filter(lambda p: p < 1), max_size=4), st.data())
+def test_grouped_phases_are_the_same_to_the_last_bit(phases, at, data):
+    """At every knot and edge, and next to it; for any two neighbours taken together first."""
+    at = [*at, *around(t for until, curve in phases for t in (0, until, *curve.times))]
+    flat = values(concatenate(phases), at)
+    first = data.draw(st.integers(0, len(phases) - 2))
+    pair = concatenate([(u, c) for u, c in phases[: first + 2]])
+    left = concatenate([(phases[first + 1][0], pair), *phases[first + 2 :]])
+    right = concatenate([*phases[:first], (1.0, concatenate(phases[first:]))])
+    assert values(left, at).tolist() == flat.tolist()
+    assert values(right, at).tolist() == flat.tolist()
+
+
+BY = st.integers(0, GRID).map(lambda i: i / GRID)
+
+
+@law
+@given(pieces(1, STEPS), BY, st.lists(st.integers(0, 2 * GRID), max_size=6))
+def test_phases_that_come_later_are_later_phases(phases, by, at):
+    """Shifting after concatenating is concatenating what was shifted, with the edges shifted; exactly."""
+    whole = shift(concatenate(phases), by)
+    each = concatenate([(until + by, shift(curve, by)) for until, curve in phases])
+    times = [t + by for until, curve in phases for t in (until, *curve.times) if t < 1]
+    near = [np.nextafter(np.float32(t), np.float32(to)) for t in times for to in (-1, t, 3)]
+    at = [p for p in [*near, *(t / GRID for t in at)] if by <= p < 1 + by]  # before that there is nothing to shift
+    assert values(whole, at).tolist() == values(each, at).tolist()
+
+
+@law
+@given(CURVES, BY, BY, st.lists(PROGRESS, min_size=1, max_size=6))
+def test_two_shifts_are_one_by_their_sum(curve, one, other, at):
+    twice, once = shift(shift(curve, one), other), shift(curve, one + other)
+    np.testing.assert_allclose(values(twice, at), values(once, at), **CLOSE)
+    np.testing.assert_allclose(values(once, np.float32(at) + (one + other)), values(curve, at), **CLOSE)
+    assert twice.values.tolist() == curve.values.tolist()
+
+
+def test_a_stack_is_shifted_as_its_curves_are():
+    curves = [constant(2.0), piecewise([(0.25, 0.0), (0.5, 1.0)])]
+    late, each = shift(stack(curves), 0.25), [shift(c, 0.25) for c in curves]
+    for p in (0.25, 0.5, 0.625, 0.75):
+        assert late(p).tolist() == [float(c(p)) for c in each]
 
 
 @law

@@ -26,22 +26,24 @@ def run(tmp_path):
 
 STATE = {"a": np.arange(6.0, dtype=np.float32).reshape(2, 3), "b": (np.array([1, 2], np.int32),)}
 METRICS = {"paid": np.zeros((2, 0), np.float32)}
+PARTS = {"state": STATE, "metrics": METRICS}
 
 
 def save(run, *updates):
     saver = Saver(run)
     for u in updates:
-        saver.save(u, STATE, METRICS)
+        saver.save(u, **PARTS)
     saver.close()
 
 
 def test_a_checkpoint_comes_back_bit_for_bit(run):
     save(run, 0, 2)
     assert run.saved() == [0, 2]
-    state, metrics = load_checkpoint(run, 2, STATE, METRICS)
-    np.testing.assert_array_equal(state["a"], STATE["a"])
-    assert state["b"][0].dtype == np.int32
-    assert metrics["paid"].shape == (2, 0)
+    parts = load_checkpoint(run, 2, **PARTS)
+    assert set(parts) == {"state", "metrics"}
+    np.testing.assert_array_equal(parts["state"]["a"], STATE["a"])
+    assert parts["state"]["b"][0].dtype == np.int32
+    assert parts["metrics"]["paid"].shape == (2, 0)
 
 
 def files(run, updates):
@@ -55,14 +57,14 @@ def test_every_truncated_or_missing_file_is_noticed(run):
     for path, data in whole.items():
         path.write_bytes(data[: len(data) // 2])
         try:
-            state, _ = load_checkpoint(run, 0, STATE, METRICS)
+            state = load_checkpoint(run, 0, **PARTS)["state"]
             np.testing.assert_array_equal(state["a"], STATE["a"])  # the file held nothing that matters
         except Broken as error:
             noticed += str(run.checkpoint(0)) in str(error)
         path.write_bytes(data)
     assert noticed > 0
     with pytest.raises(Broken, match="is missing"):
-        load_checkpoint(run, 2, STATE, METRICS)
+        load_checkpoint(run, 2, **PARTS)
 
 
 def test_a_checkpoint_that_is_not_what_was_saved_is_noticed(run, monkeypatch):
@@ -72,7 +74,7 @@ def test_a_checkpoint_that_is_not_what_was_saved_is_noticed(run, monkeypatch):
         patch.setattr(chisel.run, "_digest", lambda arrays: np.zeros(32, np.uint8))
         save(run, 0)
     with pytest.raises(Broken, match="not what was saved"):
-        load_checkpoint(run, 0, STATE, METRICS)
+        load_checkpoint(run, 0, **PARTS)
 
 
 def test_saving_again_replaces(run):
@@ -80,7 +82,7 @@ def test_saving_again_replaces(run):
     (run.checkpoint(0) / "of an earlier save").write_text("x")
     save(run, 0)
     assert not (run.checkpoint(0) / "of an earlier save").exists()
-    np.testing.assert_array_equal(load_checkpoint(run, 0, STATE, METRICS)[0]["a"], STATE["a"])
+    np.testing.assert_array_equal(load_checkpoint(run, 0, **PARTS)["state"]["a"], STATE["a"])
 
 
 def test_same_study_opens_another_is_refused(run):
@@ -124,10 +126,20 @@ def test_killed_while_the_folder_is_made_the_same_command_goes_on(tmp_path, monk
     assert open_run(tmp_path / "run").manifest()["seeds"] == [0]
 
 
-def test_a_newer_format_is_refused(run):
-    run.note(format=99)
-    with pytest.raises(WrongInput, match="run format 99"):
+@pytest.mark.parametrize("other", [1, 99])
+def test_another_format_is_refused(run, other):
+    run.note(format=other)
+    with pytest.raises(WrongInput, match=f"run format {other}; this chisel knows 2"):
         open_run(run.path)
+
+
+def test_a_checkpoint_has_exactly_the_parts_that_are_asked_for(run):
+    """Of a study with guards and of one without: neither passes for the other."""
+    save(run, 0)
+    with pytest.raises(Broken, match="cannot be read"):
+        load_checkpoint(run, 0, **PARTS, watch={"fired": np.zeros(2, np.int32)})
+    with pytest.raises(Broken, match=r"cannot be read|not what was saved"):
+        load_checkpoint(run, 0, state=STATE)
 
 
 def test_two_processes_do_not_share_a_run(run):

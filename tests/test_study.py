@@ -8,11 +8,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from chisel.conditions import GuardPart, ThenPart, WhenPart
 from chisel.resolve import load_study, proxy_channels, resolve, true_channels
 from chisel.schema import schemas
 from chisel.spec import WrongInput, shipped
-from chisel.study import Study, differences, edge_update
+from chisel.study import AdvancePart, PhasePart, SchedulePart, Study, differences, edge_update
+from chisel.terms import ChannelPart, GatePart
 from chisel.worlds import WORLDS
+from tests.studies import studies
 
 SMALL = """
 world = "smile"
@@ -59,20 +62,36 @@ def test_toml_to_object_to_toml_is_the_identity(write):
     assert again.to_toml() == study.to_toml()
 
 
-amounts = st.one_of(
-    st.floats(-5, 5),
-    st.lists(st.tuples(st.floats(0, 1), st.floats(-5, 5)), min_size=1, max_size=4).map(
-        lambda knots: [list(k) for k in sorted(knots, key=lambda k: k[0])]
-    ),
-)
+@settings(max_examples=60, deadline=None)
+@given(studies())
+def test_any_study_survives_toml(study):
+    """With every word that there is; and what is written out has nothing left to fill in."""
+    text = study.to_toml()
+    again = Study.model_validate(tomllib.loads(text))
+    assert again == study
+    assert again.to_toml() == text
+    assert differences(study, again) == []
 
 
-@settings(max_examples=30, deadline=None)
-@given(reward=st.dictionaries(st.sampled_from(["helped", "smile", "shape.near_water"]), amounts, min_size=1))
-def test_any_reward_survives_toml(reward):
-    raw = {"world": "smile", "training": {"steps": 4096}, "schedule": [{"name": "x", "reward": reward}]}
-    study = Study.model_validate(raw)
-    assert Study.model_validate(tomllib.loads(study.to_toml())) == study
+def test_what_is_made_up_at_random_has_every_word():
+    """Or else the test above would say less than it seems to."""
+
+    def words(raw):
+        parts = raw.values() if isinstance(raw, dict) else raw if isinstance(raw, list) else ()
+        return {str(k) for k in (raw if isinstance(raw, dict) else ())}.union(*map(words, parts))
+
+    told = set()
+
+    @settings(max_examples=150, deadline=None, database=None, derandomize=True)
+    @given(studies())
+    def look(study):
+        told.update(words(study.model_dump(mode="json", exclude_defaults=True)))
+
+    look()
+    parts = (SchedulePart, PhasePart, ChannelPart, GatePart, AdvancePart, GuardPart, WhenPart, ThenPart)
+    missing = {field for part in parts for field in part.model_fields} - told
+    assert missing == {"edit"}
+    assert {"match", "entropy", "exploration", "shape.near_water", "approach.near_clown"} <= told
 
 
 BAD = {
@@ -89,9 +108,23 @@ BAD = {
     "steps": (("steps = 4096", "steps = 5000"), "the nearest are 4096 or 6144"),
     "few steps": (("steps = 4096", "steps = 5"), "the nearest are 2048"),
     "minibatches": (('world = "smile"', 'world = "smile"\nagent = { minibatches = 7 }'), "the nearest is 8"),
-    "order": (("until = 0.5", "until = 1.0"), "each end later than the one before; found until = [1.0, 1.0]"),
-    "end": (("until = 1.0", "until = 0.9"), "the last phase must end at 1 (until = 1.0), found 0.9"),
-    "short phase": (("until = 0.5", "until = 0.01"), "the phase until 0.01 is shorter than one of the 2 updates"),
+    "order": (("until = 0.5", "until = 1.0"), "schedule 'late'.phases[1].until: phases overlap: each must end later than the one before; found until = [1.0, 1.0]"),
+    "end": (("until = 1.0", "until = 0.9"), "schedule 'late'.phases[1].until: the last phase must end at 1, found 0.9"),
+    "short phase": (("until = 0.5", "until = 0.01"), "schedule 'late'.phases[0].until: the phase is shorter than one of the 2 updates; make it longer, or train for more steps"),
+    "advance": (("helped = 2.0, smile", "helped = 2.0 }, advance = { channel = \"helped\", above = 1 } } ] #"), "schedule 'late'.phases[1].advance: the last phase has nothing to advance to"),
+    "advance on what": (("{ smile = 1.0 }", '{ smile = 1.0 }, advance = { channel = "smil", above = 1 }'), "schedule 'late'.phases[0].advance.channel: unknown channel of world 'smile' 'smil'; did you mean 'smile'"),
+    "advance over none": (("{ smile = 1.0 }", '{ smile = 1.0 }, advance = { channel = "smile", above = 1, episodes = 0 }'), "schedule 'late'.phases[0].advance.episodes is 0; expected greater than 0"),
+    "advance above what": (("{ smile = 1.0 }", '{ smile = 1.0 }, advance = { channel = "smile" }'), "schedule 'late'.phases[0].advance.above is missing"),
+    "advance, a key": (("{ smile = 1.0 }", '{ smile = 1.0 }, advance = { channel = "smile", abov = 1 }'), "unknown key 'abov' in schedule 'late'.phases[0].advance; did you mean 'above'?"),
+    "scale": (('name = "help"', 'name = "help"\nscale = 0.0'), "schedule 'help'.scale is 0.0; expected greater than 0"),
+    "match": (('world = "smile"', 'world = "smile"\nmatch = "rewards"'), "match is 'rewards'; did you mean 'reward'?"),
+    "guard, a reading": (("[training]", '[[guard]]\nwhen = { reading = "bidd", goal = "clown", above = 1 }\nthen = { halt = true }\n[training]'), "guard[0].when.reading: unknown reading 'bidd'; did you mean 'bid'?"),
+    "guard, which": (("[training]", '[[guard]]\nwhen = { reading = "bid", above = 1 }\nthen = { halt = true }\n[training]'), "guard[0].when: which goal? bid is read of one goal at a time"),
+    "guard, neither": (("[training]", '[[guard]]\nwhen = { reading = "bid", goal = "clown" }\nthen = { halt = true }\n[training]'), "guard[0].when: expected either `above` or `below`, found neither"),
+    "guard, a dimension": (("[training]", '[[guard]]\nwhen = { reading = "bid", goal = "clown", layer = "x", above = 1 }\nthen = { halt = true }\n[training]'), "guard[0].when.layer: bid has no layer; it has goal"),
+    "guard, nothing": (("[training]", '[[guard]]\nwhen = { reading = "bid", goal = "clown", above = 1 }\nthen = {}\n[training]'), "guard[0].then: expected one of `switch`, `halt = true` and `note`, found none"),
+    "guard, where to": (("[training]", '[[guard]]\nwhen = { reading = "bid", goal = "clown", above = 1 }\nthen = { switch = "hlp" }\n[training]'), "guard[0].then.switch: unknown schedule 'hlp'; did you mean 'help'?"),
+    "guard, whom": (("[training]", '[[guard]]\nwhen = { reading = "bid", goal = "clown", above = 1 }\nthen = { halt = true }\nwatch = ["help", "lat"]\n[training]'), "guard[0].watch[1]: unknown schedule 'lat'; did you mean 'late'?"),
     "seeds": (("seeds = 2", "seeds = -2"), "training.seeds is -2"),
     "twice": (('name = "late"', 'name = "help"'), "'help' is given twice"),
     "neither": (("reward = { helped = 1.0 }\n", ""), "schedule 'help': expected either `reward` or `phases`, found neither"),

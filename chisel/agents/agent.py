@@ -31,6 +31,20 @@ class Batch(NamedTuple):
     last: Array
 
 
+class Tuning(NamedTuple):
+    """The numbers of a learner that a schedule sets, and may change while training goes on.
+
+    Fields:
+        learning_rate: the optimiser's step size; 0 freezes the agent.
+        entropy: weight of the entropy bonus.
+        exploration: chance that an action is chosen at random, evenly among the legal ones; None where nobody explores.
+    """
+
+    learning_rate: Float[Array, ""] | float
+    entropy: Float[Array, ""] | float
+    exploration: Float[Array, ""] | float | None = None
+
+
 class Agent(NamedTuple):
     """A learner. Pure functions; everything that learns is in the state.
 
@@ -38,14 +52,14 @@ class Agent(NamedTuple):
         network: what acts, and what probes read: `network.apply(state.params, observation)`.
         discount: the learner's γ, which shaping must share; negative where players alternate and want the opposite.
         init: (key) -> state.
-        act: (params, key, observations [worlds, …]) -> actions [worlds].
-        learn: (state, key, Batch, learning_rate) -> (state, {measure: number}).
+        act: (params, key, observations [worlds, …], Tuning) -> actions [worlds].
+        learn: (state, key, Batch, Tuning) -> (state, {measure: number}).
         measures: the names of what `learn` reports, in order.
     """
 
     network: Network
     discount: float
     init: Callable[[Array], AgentState]
-    act: Callable[[Any, Array, Array], Array]
-    learn: Callable[[AgentState, Array, Batch, Array], tuple[AgentState, dict[str, Array]]]
+    act: Callable[[Any, Array, Array, Tuning], Array]
+    learn: Callable[[AgentState, Array, Batch, Tuning], tuple[AgentState, dict[str, Array]]]
     measures: tuple[str, ...]

@@ -74,6 +74,23 @@ def masked(network: Network, legal: Callable[[Array], Array], observation: jax.S
     return network._replace(apply=apply)
 
 
+def explored(
+    logits: Float[Array, "*batch actions"], exploration: Array | float | None
+) -> Float[Array, "*batch actions"]:
+    """The logits of a policy that chooses at random, evenly among the legal actions, with chance `exploration`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> jax.nn.softmax(explored(jnp.array([50.0, 0.0, FORBIDDEN]), 0.5)).round(3).tolist()
+    [0.75, 0.25, 0.0]
+    """
+    if exploration is None:
+        return logits
+    legal = logits > FORBIDDEN / 2
+    own = jnp.log1p(-exploration) + jax.nn.log_softmax(logits)  # in logarithms, or sure policies would underflow
+    chance = jnp.log(exploration) - jnp.log(jnp.sum(legal, -1, keepdims=True))
+    return jnp.where(legal, jnp.logaddexp(own, chance), FORBIDDEN)
+
+
 def mlp(observation: jax.ShapeDtypeStruct, actions: int, widths: Sequence[int]) -> Network:
     """A multi-layer perceptron on the flattened observation.
 

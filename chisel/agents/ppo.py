@@ -3,6 +3,9 @@
 Advantages are generalised (Schulman et al. 2016) and normalised within a minibatch; the gradient is clipped by its
 global norm; one Adam optimiser serves policy and value head. A step that was truncated bootstraps from the value of the
 state it led to and cuts the trace there; a step that ended the episode bootstraps from nothing.
+
+Where there is exploration, what acts is the mixture of the policy with chance, and that mixture is what the ratio and
+the entropy are of: learning stays on-policy. Readings are of the policy alone.
 """
 
 from functools import partial
@@ -15,17 +18,16 @@ import optax
 import rlax
 from jaxtyping import Array, Bool, Float, Int
 
-from chisel.agents.agent import Agent, Batch
-from chisel.agents.networks import Network
+from chisel.agents.agent import Agent, Batch, Tuning
+from chisel.agents.networks import Network, explored
 
 
 class Settings(NamedTuple):
-    """What can be chosen about PPO; all static but the learning rate, which a schedule gives."""
+    """What can be chosen about PPO and is compiled; what a schedule gives is in `Tuning`."""
 
     discount: float = 0.97
     trace: float = 0.95  # λ of the generalised advantage
     clip: float = 0.2
-    entropy: float = 0.01
     value_weight: float = 0.5
     gradient_norm: float = 0.5
     epochs: int = 4
@@ -83,17 +85,20 @@ def _log_prob(logits: Array, actions: Array) -> Array:
     return jnp.take_along_axis(jax.nn.log_softmax(logits), actions[..., None], axis=-1)[..., 0]
 
 
-def loss(params: Any, samples: Samples, network: Network, settings: Settings) -> tuple[Array, dict[str, Array]]:
+def loss(
+    params: Any, samples: Samples, network: Network, settings: Settings, tuning: Tuning
+) -> tuple[Array, dict[str, Array]]:
     """The clipped surrogate, plus the squared error of the value head, minus entropy."""
     out = network.apply(params, samples.observations)
-    log_ratio = _log_prob(out.logits, samples.actions) - samples.log_probs
+    logits = explored(out.logits, tuning.exploration)
+    log_ratio = _log_prob(logits, samples.actions) - samples.log_probs
     ratio = jnp.exp(log_ratio)
     spread = jnp.std(samples.advantages)
     advantage = (samples.advantages - jnp.mean(samples.advantages)) / (spread + 1e-8)
     policy_loss = rlax.clipped_surrogate_pg_loss(ratio, advantage, settings.clip)
     value_loss = jnp.mean(rlax.l2_loss(out.value, samples.returns))
-    flatness = rlax.entropy_loss(out.logits, jnp.ones(len(samples.actions)))  # minus the mean entropy
-    total = policy_loss + settings.value_weight * value_loss + settings.entropy * flatness
+    flatness = rlax.entropy_loss(logits, jnp.ones(len(samples.actions)))  # minus the mean entropy
+    total = policy_loss + settings.value_weight * value_loss + tuning.entropy * flatness
     return total, {
         "policy_loss": policy_loss,
         "value_loss": value_loss,
@@ -103,7 +108,7 @@ def loss(params: Any, samples: Samples, network: Network, settings: Settings) ->
     }
 
 
-def _samples(params: Any, batch: Batch, network: Network, settings: Settings) -> Samples:
+def _samples(params: Any, batch: Batch, network: Network, settings: Settings, tuning: Tuning) -> Samples:
     """Advantages and returns under the parameters that acted, flattened over time and worlds."""
     out = network.apply(params, batch.observations)
     last_value = network.apply(params, batch.last).value
@@ -112,9 +117,8 @@ def _samples(params: Any, batch: Batch, network: Network, settings: Settings) ->
     after = jnp.zeros(batch.truncated.size).at[where].set(network.apply(params, batch.finals).value, mode="drop")
     after = after.reshape(batch.truncated.shape)
     advantage = advantages(batch.rewards, out.value, last_value, after, batch.ended, batch.truncated, settings)
-    samples = Samples(
-        batch.observations, batch.actions, _log_prob(out.logits, batch.actions), advantage, advantage + out.value
-    )
+    log_probs = _log_prob(explored(out.logits, tuning.exploration), batch.actions)
+    samples = Samples(batch.observations, batch.actions, log_probs, advantage, advantage + out.value)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples)
 
 
@@ -126,18 +130,19 @@ def ppo(network: Network, settings: Settings) -> Agent:
         params = network.init(key)
         return PPOState(params, optimiser.init(params))
 
-    def act(params: Any, key: Array, observations: Array) -> Array:
-        return jax.random.categorical(key, network.apply(params, observations).logits)
+    def act(params: Any, key: Array, observations: Array, tuning: Tuning) -> Array:
+        logits = network.apply(params, observations).logits
+        return jax.random.categorical(key, explored(logits, tuning.exploration))
 
-    def learn(state: PPOState, key: Array, batch: Batch, learning_rate: Array) -> tuple[PPOState, dict[str, Array]]:
-        samples = _samples(state.params, batch, network, settings)
+    def learn(state: PPOState, key: Array, batch: Batch, tuning: Tuning) -> tuple[PPOState, dict[str, Array]]:
+        samples = _samples(state.params, batch, network, settings, tuning)
         count = len(samples.actions)
 
         def minibatch(state: PPOState, rows: Array) -> tuple[PPOState, dict[str, Array]]:
             chosen = jax.tree.map(lambda x: x[rows], samples)
-            gradient, measured = jax.grad(loss, has_aux=True)(state.params, chosen, network, settings)
+            gradient, measured = jax.grad(loss, has_aux=True)(state.params, chosen, network, settings, tuning)
             step, moments = optimiser.update(gradient, state.optimiser)
-            params = jax.tree.map(lambda p, s: p - learning_rate * s, state.params, step)
+            params = jax.tree.map(lambda p, s: p - tuning.learning_rate * s, state.params, step)
             return PPOState(params, moments), measured | {"gradient_norm": optax.tree.norm(gradient)}
 
         def epoch(state: PPOState, key: Array) -> tuple[PPOState, dict[str, Array]]:

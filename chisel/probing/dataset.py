@@ -25,8 +25,8 @@ def dataset(
         checkpoints: updates done at each.
         batch, updates: environment steps of an update, and updates in all.
     """
-    world, known = reader.world, names(reader.world)
-    dims = {name: own for name, own in _DIMS.items() if getattr(rows[0], name) is not None}
+    known = names(reader.world)
+    dims = {name: own for name, own in DIMENSIONS.items() if getattr(rows[0], name) is not None}
 
     def shaped(name: str) -> np.ndarray:
         values = np.stack([getattr(row, name) for row in rows], axis=1)  # [members, checkpoints, …]
@@ -36,14 +36,7 @@ def dataset(
         "schedule": schedules,
         "seed": np.arange(seeds, dtype=np.int32),
         "checkpoint": np.array(checkpoints, np.int32) * np.int32(batch),
-        "layer": list(reader.layers),
-        "feature": list(reader.features),
-        "goal": list(world.goals),
-        "rival": list(world.goals),
-        "edit": list(world.goals),
-        "levels": list(LEVELS),
-        "channel": list(known.channels),
-    }
+    } | coordinates(reader)
     used = {"schedule", "seed", "checkpoint", *(dim for own in dims.values() for dim in own)}
     data = xr.Dataset(
         {name: (("schedule", "seed", "checkpoint", *own), shaped(name)) for name, own in dims.items()},
@@ -54,6 +47,20 @@ def dataset(
     data["ceiling"] = (("levels", "channel"), top)
     data = _with_controls(data, reader) if "score" in dims else data
     return _describe(data.assign_attrs(left_out=json.dumps(reader.left_out)))
+
+
+def coordinates(reader: Reader) -> dict[str, list[str]]:
+    """The names along every dimension of what a reader reads."""
+    goals = list(reader.world.goals)
+    return {
+        "layer": list(reader.layers),
+        "feature": list(reader.features),
+        "goal": goals,
+        "rival": goals,
+        "edit": goals,
+        "levels": list(LEVELS),
+        "channel": list(names(reader.world).channels),
+    }
 
 
 def _with_controls(data: xr.Dataset, reader: Reader) -> xr.Dataset:
@@ -67,7 +74,7 @@ def _with_controls(data: xr.Dataset, reader: Reader) -> xr.Dataset:
 
 
 # The dimensions of each reading beside (schedule, seed, checkpoint).
-_DIMS: dict[str, tuple[str, ...]] = {
+DIMENSIONS: dict[str, tuple[str, ...]] = {
     "score": ("layer", "feature"),
     "ridge_score": ("layer", "feature"),
     "shuffled_score": ("layer", "feature"),

@@ -1,4 +1,4 @@
-"""Potential-based shaping: guidance that leaves optimal policies as they were.
+"""Guidance by potentials: shaping, which leaves optimal policies as they were, and approach, which does not.
 
 Ng, Harada & Russell 1999, with the dynamic form of Devlin & Kudenko 2012 for potentials whose weight changes in time,
 and the terminal potential of Grześ 2017.
@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 def shaping(
     weights: Float[Array, "potentials"],
     next_weights: Float[Array, "potentials"],
+    promised: Float[Array, "potentials"],
     before: Float[Array, "time worlds potentials"],
     after: Float[Array, "time worlds potentials"],
     ended: Bool[Array, "time worlds"],
@@ -20,11 +21,27 @@ def shaping(
 
     Args:
         weights: in force during the rollout.
-        next_weights: in force during the next one; they hold for the state that follows the last step.
+        next_weights: expected of the next one; they hold for the state that follows the last step.
+        promised: the `next_weights` of the rollout before, which hold for the states in which this one begins: also
+            where the schedule was switched in between, so that what was charged for a state is what is paid back.
         before, after: potentials of s and of s′ (s′ before any reset).
         ended: true termination, where Φ(s′) counts as 0. At a truncation it is kept, since the episode would go on.
         discount: the learner's own γ; another would void the guarantee.
     """
-    last = jnp.arange(before.shape[0])[:, None, None] == before.shape[0] - 1
-    follows = jnp.sum(jnp.where(last, next_weights, weights) * after, axis=-1)
-    return discount * jnp.where(ended, 0.0, follows) - jnp.sum(weights * before, axis=-1)
+    steps = jnp.arange(before.shape[0])[:, None, None]
+    precedes = jnp.sum(jnp.where(steps == 0, promised, weights) * before, axis=-1)
+    follows = jnp.sum(jnp.where(steps == before.shape[0] - 1, next_weights, weights) * after, axis=-1)
+    return discount * jnp.where(ended, 0.0, follows) - precedes
+
+
+def approach(
+    weights: Float[Array, "potentials"],
+    before: Float[Array, "time worlds potentials"],
+    after: Float[Array, "time worlds potentials"],
+) -> Float[Array, "time worlds"]:
+    """Σ w·max(0, Φ(s′) − Φ(s)): pays for coming nearer and does not charge for going away.
+
+    The naive guidance that taught a bicycle to ride in circles (Randløv & Alstrøm 1998): going to and fro earns without
+    end, so that optimal policies change. For comparison with `shaping`.
+    """
+    return jnp.sum(weights * jnp.maximum(after - before, 0.0), axis=-1)

@@ -1,16 +1,23 @@
-"""From channels to the one number that trains."""
+"""From what is read of the channels to the one number that trains."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def reward(weights: Float[Array, "channels"], facts: Float[Array, "*batch channels"]) -> Float[Array, "*batch"]:
-    """The weighted sum of what happened: r = Σ_c w_c · fact_c.
+def earned(
+    weights: Float[Array, "channels"], readings: Float[Array, "*batch channels"]
+) -> Float[Array, "*batch channels"]:
+    """What each channel earns: w_c · reading_c."""
+    return weights * readings
 
-    A channel with weight 0 adds an exact 0, so it trains the same agent as an absent one, bit for bit.
+
+def reward(income: Float[Array, "*batch channels"]) -> Float[Array, "*batch"]:
+    """What is earned in all, r = Σ_c w_c · reading_c, where it is paid at once.
+
+    A channel with weight 0 earns an exact 0, so it trains the same agent as an absent one, bit for bit.
 
     >>> import jax.numpy as jnp
-    >>> float(reward(jnp.array([1.0, 0.0]), jnp.array([0.5, 9.0])))
+    >>> float(reward(earned(jnp.array([1.0, 0.0]), jnp.array([0.5, 9.0]))))
     0.5
     """
-    return jnp.sum(weights * facts, axis=-1)
+    return jnp.sum(income, axis=-1)

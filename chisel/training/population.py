@@ -111,7 +111,7 @@ class Population:
         self._schedules = schedules
         self._shapes: tuple[Member, Metrics] | None = None
         self._laid = lay(schedules, self.mesh)
-        self._advance = spread(make_advance(plan), self.mesh, side_by_side(self.mesh, self.members), shared=1)
+        self._advance = spread(make_advance(plan), self.mesh, side_by_side(self.mesh, self.members))
 
     def new(self, keys: np.ndarray) -> Member:
         """All members before their first update, laid over the devices."""
@@ -123,7 +123,7 @@ class Population:
         if self._shapes is None:
             state = jax.eval_shape(jax.vmap(lambda s, k: new(self.plan, s, k)), self._schedules, keys)
             metrics = jax.eval_shape(
-                lambda m, s: self._advance(m, s, np.int32(0))[1], self._laid_shape(state), self._laid
+                lambda m, s: self._advance(m, s, s.updates)[1], self._laid_shape(state), self._laid
             )
             self._shapes = state, metrics
         state, metrics = self._shapes
@@ -143,9 +143,21 @@ class Population:
 
     def compile(self, members: Member) -> None:
         """Compiles ahead of the first call: by advancing no update at all."""
-        jax.block_until_ready(self._advance(members, self._laid, np.int32(0)))
+        jax.block_until_ready(self._advance(members, self._laid, self._each(0, None)))
 
-    def advance(self, members: Member, updates: int) -> tuple[Member, Metrics]:
-        """Trains all members for `updates` ≤ `plan.chunk` updates. Metrics are [members, updates, …] on the host."""
-        members, metrics = self._advance(members, self._laid, np.int32(updates))
+    def use(self, schedules: Schedule) -> None:
+        """Puts members under other schedules of the same study, stacked over members, from the next call on."""
+        self._laid = lay(schedules, self.mesh)
+
+    def _each(self, updates: int, halted: np.ndarray | None) -> jax.Array:
+        still = np.zeros(self.members, bool) if halted is None else halted
+        return lay(np.where(still, 0, updates).astype(np.int32), self.mesh)
+
+    def advance(self, members: Member, updates: int, halted: np.ndarray | None = None) -> tuple[Member, Metrics]:
+        """Trains all members for `updates` ≤ `plan.chunk` updates. Metrics are [members, updates, …] on the host.
+
+        Args:
+            halted: bool[members], those that stay as they are; their metrics are NaN.
+        """
+        members, metrics = self._advance(members, self._laid, self._each(updates, halted))
         return members, jax.tree.map(lambda x: x[:, :updates], gather(metrics, self.members))

@@ -44,6 +44,7 @@ class Rollout(NamedTuple):
     facts: Float[Array, "time worlds channels"]
     before: Float[Array, "time worlds potentials"]
     after: Float[Array, "time worlds potentials"]
+    gates: Float[Array, "time worlds gates"]  # 1 where a condition holds after the step
     ended: Bool[Array, "time worlds"]
     truncated: Bool[Array, "time worlds"]
     finals: Array  # [slots, …] observations after truncated steps, in time-major order
@@ -83,8 +84,25 @@ def _potentials(world: World, shaped: tuple[str, ...], state: State) -> Array:
     return jnp.stack([facts[name] for name in shaped])
 
 
+NOT = "not "  # what a condition begins with that is the opposite of a feature
+
+
+def _conditions(world: World, gates: tuple[str, ...], state: State) -> Array:
+    if not gates:
+        return jnp.zeros(0)
+    facts = world.features(state)
+    return jnp.stack([facts[gate.removeprefix(NOT)] != gate.startswith(NOT) for gate in gates]).astype(jnp.float32)
+
+
 def collect(
-    world: World, act: Act, key: Array, playing: Playing, params: dict[str, Array], steps: int, shaped: tuple[str, ...]
+    world: World,
+    act: Act,
+    key: Array,
+    playing: Playing,
+    params: dict[str, Array],
+    steps: int,
+    shaped: tuple[str, ...] = (),
+    gates: tuple[str, ...] = (),
 ) -> tuple[Playing, Rollout]:
     """Plays `steps` steps in every world, beginning a new episode wherever one is over.
 
@@ -94,6 +112,7 @@ def collect(
         act: chooses actions; sees observations only.
         params: the level distribution in force.
         shaped: the potentials to record; others are not computed.
+        gates: the conditions to record: features that are true or false, or `not ` and such a feature.
     """
     worlds = playing.age.shape[0]
     observe = jax.vmap(world.observe)
@@ -114,7 +133,8 @@ def collect(
         over = ended | truncated
         fresh, dealt = _deal(deck, dealt, over)
         potentials = [jax.vmap(lambda s: _potentials(world, shaped, s))(s) for s in (state, after)]
-        record = (observation, action, facts, *potentials, ended, truncated, observe(after))
+        conditions = jax.vmap(lambda s: _conditions(world, gates, s))(after)
+        record = (observation, action, facts, *potentials, conditions, ended, truncated, observe(after))
         told = over & playing.whole
         finished = jnp.where(told[:, None], totals, 0.0).sum(0), jnp.sum(told), jnp.sum(jnp.where(told, age, 0))
         onward = Playing(
@@ -127,7 +147,7 @@ def collect(
 
     keys = jax.random.split(play_key, steps)
     (playing, _), (record, finished) = jax.lax.scan(one, (playing, jnp.int32(0)), keys)
-    observations, actions, facts, before, after, ended, truncated, following = record
+    observations, actions, facts, before, after, conditions, ended, truncated, following = record
     totals, count, length = (jnp.sum(x, axis=0) for x in finished)
     divisor = jnp.where(count > 0, count, jnp.nan)
     # An episode that is cut off is `limit` steps old, so a world has at most this many truncations in a rollout.
@@ -136,7 +156,9 @@ def collect(
     finals = following.reshape(-1, *following.shape[2:])[cut]
     episodes = Episodes(count, length / divisor, totals / divisor)
     last = observe(playing.state)
-    return playing, Rollout(observations, actions, facts, before, after, ended, truncated, finals, last, episodes)
+    return playing, Rollout(
+        observations, actions, facts, before, after, conditions, ended, truncated, finals, last, episodes
+    )
 
 
 class Story(NamedTuple):

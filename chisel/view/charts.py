@@ -19,32 +19,35 @@ _SIDES: tuple[tuple[Literal["left", "right"], int], ...] = (("left", 4), ("right
 
 
 def schedule_chart(training: xr.Dataset, schedule: str) -> Chart:
-    """What each channel is worth over training: a row per channel, as high as its weight is large, named above."""
+    """What each channel is worth over training: a row per channel, as high as its weight is large, named above.
+
+    Where seeds differ, each is drawn thin; where all are alike again, they are as dark together as one.
+    """
     weights = series.weights(training)
-    paid = [str(c) for c in weights.channel.values if (weights.sel(channel=c) != 0).any()]
-    rows = paid or series.listed(training, "true_channels")
-    largest = float(np.abs(weights).max()) or 1.0
-    areas: list[Row] = []
+    rows = series.paid_for(weights) or series.listed(training, "true_channels")
+    largest, seeds = float(np.abs(weights).max()) or 1.0, [int(s) for s in training.seed.values]
+    together: list[Row] = []
+    apart: list[Row] = []
     texts: list[Row] = []
     for i, name in enumerate(reversed(rows)):
-        found = series.stretches(training, weights.sel(schedule=schedule, channel=name).values)
-        size = {w: short(i + 0.46 * abs(w) / largest) for _, w in found}
-        areas += [{"t": t, "v": size[w], "b": i, "w": short(w), "k": name} for t, w in found]
-        texts += [row | {"v": i + 0.75} for row in _captions(name, found, int(training.attrs["steps"]))]
+        values = weights.sel(schedule=schedule, channel=name).transpose("seed", "update").values
+        courses = [series.stretches(training, v) for v in values]
+        if all(np.array_equal(v, values[0], equal_nan=True) for v in values):
+            together += _area(name, i, courses[0], largest)
+        else:
+            apart += [row | {"s": s} for s, c in zip(seeds, courses, strict=True) for row in _area(name, i, c, largest)]
+        texts += [row | {"v": i + 0.75} for row in _captions(name, courses, int(training.attrs["steps"]))]
     bare = alt.Axis(**marks.GUTTER_AXIS, labels=False, ticks=False, grid=False, domain=False, title=None)
     y = alt.Y("v:Q", axis=bare, scale=alt.Scale(domain=[0, max(len(rows), 1)], nice=False))
     x, color = marks.time_axis(training, axis=None), colour(series.channel_colours(training))
-    tips = [tip("k:N", "channel"), tip("t:Q", "from step", ",d"), tip("w:Q", "weight")]
-    drawn = rows_chart(areas)
-    area = drawn.mark_area(interpolate="step-after", opacity=0.28)
-    line = drawn.mark_line(interpolate="step-after", strokeWidth=1.5)
+    shared = {"x": x, "y": y, "color": color}
+    shapes = [*_outlines(together, 1, shared), *_outlines(apart, len(seeds), shared)]
     words = [
         rows_chart([r for r in texts if r["side"] == side])
         .mark_text(align=side, dx=dx, baseline="middle", fontSize=11, color="#1F2937", clip=True)
         .encode(x=x, y=y, text="text:N")
         for side, dx in _SIDES
     ]
-    shapes = [area.encode(x=x, y=y, y2="b:Q", color=color, tooltip=tips), line.encode(x=x, y=y, color=color)]
     return over_training([*edges(training, axis=None), *shapes, *words], 28 * max(len(rows), 1), training)
 
 
@@ -155,22 +158,58 @@ def _skill_rows(own: xr.Dataset) -> list[Row]:
     return rows
 
 
-def _captions(name: str, found: list[tuple[int, float]], steps: int) -> list[Row]:
-    """A channel's name and weight where the weight begins to hold, as far as there is room to write."""
-    values = [w for _, w in found]
+def _area(name: str, base: int, found: list[tuple[int, float]], largest: float) -> list[Row]:
+    """The outline of a weight over training, on its own base line; None where a member had been halted."""
+    rows: list[Row] = []
+    for (t, w), (end, following) in zip(found, [*found[1:], found[-1]], strict=True):
+        row = {"t": t, "v": short(base + 0.46 * abs(w) / largest), "b": base, "w": short(w), "k": name}
+        rows.append(row)
+        if np.isfinite(w) and not np.isfinite(following):  # up to where it stops
+            rows.append(row | {"t": end})
+    return rows
+
+
+def _outlines(rows: list[Row], seeds: int, shared: dict[str, Any]) -> list[Chart]:
+    """Areas and their upper edges; of several seeds thin ones, together as dark as one."""
+    if not rows:
+        return []
+    tips = [tip("k:N", "channel"), tip("t:Q", "from step", ",d"), tip("w:Q", "weight")]
+    each = {"detail": "s:N"} if "s" in rows[0] else {}
+    base = rows_chart(rows).encode(**shared, **each)
+    area = base.mark_area(interpolate="step-after", opacity=1 - 0.72 ** (1 / seeds))
+    line = base.mark_line(interpolate="step-after", strokeWidth=0.9 if each else 1.5)
+    return [area.encode(y2="b:Q", tooltip=[*tips, *([tip("s:N", "seed")] if each else [])]), line]
+
+
+def _captions(name: str, courses: list[list[tuple[int, float]]], steps: int) -> list[Row]:
+    """A channel's name and weight where the weight begins to hold, as far as there is room to write.
+
+    Args:
+        courses: one per seed; the longest is written, and where seeds differ, that they do.
+    """
+    found = max(courses, key=len)
+    common = set.intersection(*({t for t, _ in course} for course in courses))
+    values = [w for _, w in found if np.isfinite(w)]
     if len(found) > 12:  # a ramp: its range says enough
-        return [{"t": 0, "text": f"{name} {_signed(min(values))} … {_signed(max(values))}", "side": "left"}]
+        text = f"{name} {_signed(min(values))} … {_signed(max(values))}"
+        return [{"t": 0, "text": text + (", by seed" if len(common) < len(found) else ""), "side": "left"}]
     said: list[Row] = []
     free = 0.0  # up to where there is writing already, as a share of the chart
     for start, weight in found[:-1]:
-        if start / steps >= free and (weight or not any(values)):
-            text = f"{name} {_signed(weight)}" if not said else _signed(weight)
+        at = start / steps
+        if at < free or not np.isfinite(weight) or (not weight and any(values)):
+            continue
+        text = _signed(weight) if said else f"{name} {_signed(weight)}"
+        for words in dict.fromkeys([text if start in common else f"{text}, by seed", text]):
+            room = 0.03 * len(words)
             # Where little room is left, the text ends where the weight begins.
-            at, room = start / steps, 0.03 * len(text)
-            said.append({"t": start, "text": text, "side": "right" if at + room > 1 and at >= room else "left"})
-            free = at + room
-            if not weight:
+            side = "left" if at + room <= 1 else "right" if at - room >= free else None
+            if side or (words == text and not said):  # the name is written in any case
+                said.append({"t": start, "text": words, "side": side or "left"})
+                free = at + room
                 break
+        if not weight:
+            break
     return said
 
 

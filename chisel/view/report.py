@@ -13,7 +13,7 @@ import vl_convert
 import xarray as xr
 
 from chisel.analysis.statistics import t_interval
-from chisel.view import charts, series, tables
+from chisel.view import charts, series, tables, words
 from chisel.view.marks import Chart
 
 
@@ -91,7 +91,9 @@ def _sheet(drawn: _Page, sheet: Sheet, number: int) -> str:
     parts = [
         _header(sheet),
         tables.ending(sheet.readings),
+        tables.guards(sheet.training, sheet.study),
         _schedules(drawn, sheet),
+        tables.paid(sheet.training),
         _skills(drawn, sheet),
         tables.controls(sheet.readings),
         _again(sheet),
@@ -108,7 +110,8 @@ def _header(sheet: Sheet) -> str:
     meant = f" What is meant: <b>{true}</b>." if true else ""
     meant += f" What some schedules pay for besides or instead: <b>{proxies}</b>." if proxies else ""
     edges = [e for e in series.listed(data, "phase_edges") if 0 < e < data.attrs["steps"]]
-    hairlines = " Dashed hairlines mark where a phase of some schedule ends." if edges else ""
+    ends = "ends" if series.by_clock(sheet.training) else "ends if no criterion moves it"
+    hairlines = f" Dashed hairlines mark where a phase of some schedule {ends}." if edges else ""
     return f"""<header><h1>{escape(_title(sheet))}</h1>
 <p>World <b>{world}</b>: {summary}{"" if summary.endswith("?") else "."}{meant}</p>
 <p class="soft"><span class="size">{size} of each member</span>, run <code>{escape(sheet.name)}</code></p>
@@ -168,8 +171,9 @@ def _sample(colour: str, kind: str, text: str) -> str:
 
 
 def _situation(training: xr.Dataset, name: str) -> list[str]:
-    said = series.situation(training, name)
-    return [f'<p class="soft">{escape("; ".join(said))}</p>'] if said else []
+    lines = [("", words.situation), ("Overseer: ", words.oversight), ("Guards: ", words.turns)]
+    told = [(lead, say(training, name)) for lead, say in lines]
+    return [f'<p class="soft">{lead}{escape("; ".join(said))}</p>' for lead, said in told if said]
 
 
 _PANELS = (
@@ -243,6 +247,6 @@ def _again(sheet: Sheet) -> str:
     everything = escape(json.dumps(manifest, indent=2, default=str))
     return f"""<h2>How to reproduce</h2><div class="box"><p>Save the study below as <code>study.toml</code>, then</p>
 <pre>chisel run study.toml --out again</pre>
-<p class="soft">On CPU and with the same versions this gives the same bits.</p><dl>{listed}</dl>
+<p class="soft">With the same versions and the same kind of CPU this gives the same bits.</p><dl>{listed}</dl>
 <details><summary>study.toml, every default written out</summary><pre>{escape(sheet.study)}</pre></details>
 <details><summary>manifest.json</summary><pre>{everything}</pre></details></div>"""

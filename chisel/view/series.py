@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from chisel.analysis.statistics import t_interval
+from chisel.terms import APPROACH, SHAPE
 
 # Okabe & Ito's colours, told apart by colour-blind readers, without the yellow, which fades on white; then dark ones.
 GOAL_COLOURS = (
@@ -46,10 +47,9 @@ def goal_colours(readings: xr.Dataset) -> dict[str, str]:
 
 
 def channel_colours(training: xr.Dataset) -> dict[str, str]:
-    """A colour for all that is paid for or meant: true channels dark, proxies and shaping potentials coloured."""
+    """A colour for all that is paid for or meant: true channels dark, proxies and potentials coloured."""
     true, proxies = listed(training, "true_channels"), listed(training, "proxy_channels")
-    paid = [str(c) for c in training.channel.values[(training.weight != 0).any(("schedule", "update")).values]]
-    others = dict.fromkeys([*proxies, *(c for c in paid if c not in true), *potentials(training)])
+    others = dict.fromkeys([*proxies, *(c for c in paid_for(weights(training)) if c not in true)])
     return _cycle(true, TRUE_COLOURS) | _cycle(others, PROXY_COLOURS)
 
 
@@ -86,44 +86,38 @@ def binned(training: xr.Dataset) -> tuple[xr.DataArray, np.ndarray]:
 
 
 def weights(training: xr.Dataset) -> xr.DataArray:
-    """Weights of channels and of shaping potentials: (schedule, update, channel)."""
-    own = training["weight"].transpose("schedule", "update", "channel")
-    if "shape_weight" not in training:
-        return own
-    shape = training["shape_weight"].rename(potential="channel").assign_coords(channel=potentials(training))
-    return xr.concat([own, shape.transpose(*own.dims)], "channel", coords="minimal", join="outer")
+    """Weights of channels, and of potentials as a study file names them: (schedule, seed, update, channel)."""
+    dims = ("schedule", "seed", "update", "channel")
+    parts = [training["weight"].transpose(*dims)]
+    for name, prefix in (("shape_weight", SHAPE), ("approach_weight", APPROACH)):
+        if name in training:
+            guide = training[name].rename(potential="channel").transpose(*dims)
+            parts.append(guide.assign_coords(channel=[f"{prefix}{p}" for p in training.potential.values]))
+    return xr.concat(parts, "channel", coords="minimal", compat="override", join="outer")
 
 
-def stretches(training: xr.Dataset, weight: np.ndarray, most: int = 150) -> list[tuple[int, float]]:
-    """Where a weight changes, and to what; thinned out where it changes at every update."""
+def paid_for(weights: xr.DataArray) -> list[str]:
+    """The channels that weigh anything anywhere."""
+    known = np.nan_to_num(weights.transpose(..., "channel").values)
+    return [str(c) for c in weights.channel.values[(known != 0).any(axis=tuple(range(known.ndim - 1)))]]
+
+
+def stretches(training: xr.Dataset, values: np.ndarray, most: int = 150) -> list[tuple[int, float]]:
+    """Where a number changes, and to what; thinned out where it changes at every update.
+
+    NaN is where the member had been halted. The last entry is the end of training.
+    """
     starts = np.concatenate([[0], training["steps"].values])
-    changes = [i for i in range(len(weight)) if i == 0 or weight[i] != weight[i - 1]]
-    changes = changes[:: -(-len(changes) // most)] if changes else []
-    found = [(int(starts[i]), float(weight[i])) for i in changes]
-    return [*found, (int(starts[-1]), float(weight[-1]))] if found else []
+    same = (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
+    changes = [0, *(np.flatnonzero(~same) + 1)]
+    kept = sorted({*changes[:: -(-len(changes) // most)], changes[-1]})
+    return [*((int(starts[i]), float(values[i])) for i in kept), (int(starts[-1]), float(values[-1]))]
 
 
-def situation(training: xr.Dataset, schedule: str) -> list[str]:
-    """How a schedule's circumstances change, or differ from those of others: `corner 3, from 768,000 steps 7`."""
-    if "param" not in training or "learning_rate" not in training:
-        return []
-    numbers = {str(n): training["param"].sel(param_name=n) for n in training.param_name.values}
-    said = []
-    for name, values in (numbers | {"learning rate": training["learning_rate"]}).items():
-        values = values.transpose("schedule", "update")
-        if (values == values.isel(schedule=0, update=0)).all():
-            continue
-        found = stretches(training, values.sel(schedule=schedule).values)[:-1]
-        if len(found) > 4:  # a ramp: where it begins and ends says enough
-            said.append(f"{name} from {found[0][1]:.3g} to {found[-1][1]:.3g}")
-        else:
-            said.append(f"{name} {found[0][1]:.3g}" + "".join(f", from {t:,} steps {v:.3g}" for t, v in found[1:]))
-    return said
-
-
-def potentials(training: xr.Dataset) -> list[str]:
-    """The shaping potentials that some schedule uses, as a study file names them."""
-    return [f"shape.{p}" for p in training.potential.values] if "shape_weight" in training else []
+def by_clock(training: xr.Dataset) -> bool:
+    """Whether all phases ended where the study says, and not where a criterion was met."""
+    clock = training.get("schedule_update", training["update"])
+    return bool(((clock == training["update"]) | (clock < 0)).all())
 
 
 def _cycle(names: Iterable[str], colours: tuple[str, ...]) -> dict[str, str]:

@@ -6,7 +6,9 @@ import numpy as np
 import xarray as xr
 
 from chisel.analysis.statistics import Interval, smallest_paired_p, t_interval
-from chisel.view import series
+from chisel.conditions import GuardPart
+from chisel.view import ledger, series
+from chisel.view.ledger import Act, Stay
 
 
 def ending(readings: xr.Dataset) -> str:
@@ -89,6 +91,98 @@ def doubt(seeds: int) -> str:
     return said
 
 
+def paid(training: xr.Dataset) -> str:
+    """What every schedule paid in every phase, by channel; all amounts are on one scale."""
+    if "earned" not in training:
+        return ""
+    names, colours = ledger.sources(training), series.channel_colours(training)
+    every = {str(s): ledger.stays(training, str(s)) for s in training.schedule.values}
+    several = len(names) > 1
+    most = max((abs(_mean(v)) for own in every.values() for v in [*own[0].earned.T, own[0].earned.sum(1)]), default=0.0)
+    shown = {name: colours.get(name, "#9CA3AF") for name in names} | ({"all": "#4B5563"} if several else {})
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in ("Schedule", "steps", *shown))
+    body = ""
+    for (schedule, own), letter in zip(every.items(), series.labels(training).values(), strict=True):
+        rows = ""
+        for i, stay in enumerate(own):
+            title = escape(stay.title) if i else called(letter, schedule)
+            cells = _cells(stay, shown, most)
+            rows += f'<tr class="{"part" if i else "sum"}"><th scope="row">{title}</th>{cells}</tr>'
+        body += f"<tbody>{rows}</tbody>"
+    kind = "wide paid" if len(shown) <= 7 else "wide paid many"
+    return f"""<h2>What was paid</h2><p class="soft">What one member earned by each channel, in all and in every phase:
+its weight times what was read of it, counted when it was earned, whenever it was paid. Mean over seeds, 95 % interval,
+and how much it is per 1,000 steps; of steps where seeds differ, the range. All bars have one scale.</p>
+<div class="box"><table class="{kind}"><thead><tr>{head}</tr></thead>
+{body}</table></div>"""
+
+
+def _cells(stay: Stay, shown: dict[str, str], most: float) -> str:
+    """One row of `paid`: steps, then every source, then all of them if there are several."""
+    low, high = stay.steps.min(), stay.steps.max()
+    some = "" if low == high else f"<small>{low:,} to {high:,}</small>"
+    cells = f'<td data-label="steps"><b>{_mean(stay.steps):,.0f}</b>{some}</td>'
+    columns = [*zip(stay.earned.T, stay.paid, strict=True), (stay.earned.sum(1), bool(stay.paid.any()))]
+    for (name, colour), (values, worth) in zip(shown.items(), columns, strict=False):
+        if not worth and not values.any():
+            cells += f'<td class="none" data-label="{escape(name)}">–</td>'
+            continue
+        mean, low, high = (float(x) for x in t_interval(values))
+        interval = f"<small>{amount(low)} to {amount(high)}</small>" if high > low else ""
+        rate = _mean(np.divide(1000 * values, stay.steps, out=np.full(len(values), np.nan), where=stay.steps > 0))
+        share = 100 * abs(mean) / most if most else 0.0
+        fill = f"background:{colour}" if mean > 0 else f"box-shadow:inset 0 0 0 1px {colour}"
+        bar = f'<i class="bar" style="width:{share:.1f}%;{fill}"></i>' if mean else ""
+        number = f"<b>{amount(mean)}</b> <span>{amount(rate)} per 1,000</span>"
+        again = ' class="again"' if name == "all" and np.count_nonzero(stay.earned.any(0)) == 1 else ""
+        cells += f'<td{again} data-label="{escape(name)}">{number}{interval}{bar}</td>'
+    return cells
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(t_interval(values).mean)
+
+
+def guards(training: xr.Dataset, study: str) -> str:
+    """When guards acted on which seeds, and what they read; nothing if a study has none.
+
+    Args:
+        study: as TOML.
+    """
+    parts = ledger.guards_of(study) if "guard_fired" in training else []
+    if not parts:
+        return ""
+    letters, body = series.labels(training), ""
+    every, seeds = ledger.acts(training, parts), [f"seed {s}" for s in training.seed.values]
+    for i, part in enumerate(parts):
+        name = f"<b>{escape(part.name)}</b>: " if part.name else ""
+        after = f", from {100 * part.when.after:.3g} % of training on" if part.when.after else ""
+        what = f"{name}{escape(part.condition)}{after} → {escape(part.action)}"
+        rows = f'<tr class="sum"><th colspan="{len(seeds) + 2}" scope="colgroup">{what}</th></tr>'
+        for act in [a for a in every if a.guard == i]:
+            title = f'<th scope="row">{called(letters[act.schedule], act.schedule)}</th>'
+            cells = "".join(f'<td data-label="{s}">{_act(act, j, part)}</td>' for j, s in enumerate(seeds))
+            count = f'<td data-label="acted in"><b>{np.isfinite(act.at).sum()}</b> of {len(seeds)} seeds</td>'
+            rows += f'<tr class="part">{title}{count}{cells}</tr>'
+        body += f"<tbody>{rows}</tbody>"
+    head = "".join(f'<th scope="col">{s}</th>' for s in ("Guard", "acted in", *seeds))
+    kind = "wide paid" if len(seeds) <= 6 else "wide paid many"
+    return f"""<h2>Guards</h2><p class="soft">At which step every guard acted, how much of training was left then, and
+what it had read; where it never acted, what it read that came nearest. A guard that acts when less than
+{100 * ledger.LATE:.0f} % of training is left comes late.</p>
+<div class="box"><table class="{kind}"><thead><tr>{head}</tr></thead>{body}</table></div>"""
+
+
+def _act(act: Act, seed: int, part: GuardPart) -> str:
+    """What a guard did to one member."""
+    at, left, read = (float(x[seed]) for x in (act.at, act.left, act.read))
+    if np.isfinite(at):
+        late = "late, " if left < ledger.LATE else ""
+        return f"<b>{at:,.0f}</b><small>{late}{100 * left:.0f} % left</small><small>read {amount(read)}</small>"
+    nearest = "highest" if part.when.above is not None else "lowest"
+    return f"<b>never</b><small>{f'{nearest} {amount(read)}' if np.isfinite(read) else 'nothing could be read'}</small>"
+
+
 def controls(readings: xr.Dataset) -> str:
     """How far probes get on shuffled labels: it should be nowhere."""
     if "shuffled_score" not in readings or not series.finite(readings["shuffled_score"]):
@@ -121,6 +215,15 @@ def called(letter: str, schedule: str) -> str:
 def number(value: float) -> str:
     """Two decimals and a proper minus."""
     return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def amount(value: float) -> str:
+    """Three digits, thousands parted, and a proper minus.
+
+    >>> amount(-12345.6), amount(0.01234), amount(1_024_000)
+    ('−12,300', '0.0123', '1,020,000')
+    """
+    return f"{float(f'{value:.3g}') + 0.0:,.10g}".replace("-", "−")
 
 
 def _cell(interval: Interval, limits: tuple[float, float]) -> str:

@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from chisel.agents.networks import masked, mlp
+from chisel.agents.networks import FORBIDDEN, explored, masked, mlp
 
 SHAPE, ACTIONS, WIDTHS = (3, 2, 2), 4, [8, 5]
 NETWORK = mlp(jax.ShapeDtypeStruct(SHAPE, jnp.bool_), ACTIONS, WIDTHS)
@@ -92,3 +94,52 @@ def test_gradients_are_finite_where_actions_are_forbidden():
     value, gradient = jax.value_and_grad(entropy)(PARAMS)
     assert value == 0  # there is no choice
     assert all(np.all(np.asarray(g) == 0) for g in jax.tree.leaves(gradient))
+
+
+# Exploration
+
+LOGITS = st.lists(st.floats(-120, 120, width=32, allow_subnormal=False), min_size=ACTIONS, max_size=ACTIONS)
+LEGAL = st.lists(st.booleans(), min_size=ACTIONS, max_size=ACTIONS).filter(any)
+EXPLORATION = st.sampled_from([0.0, 1e-40, 1e-30, 1e-8, 1.0]) | st.floats(0, 1, width=32)
+acts = jax.jit(lambda logits, exploration: jax.nn.softmax(explored(logits, exploration)))
+
+
+def told(logits, exploration):
+    """Log-probabilities, and the entropy, of the mixture: all that a learner makes of it."""
+    log = jax.nn.log_softmax(explored(logits, exploration))
+    return jnp.append(log, -jnp.sum(jnp.exp(log) * log))
+
+
+slopes = jax.jit(jax.jacrev(told))
+
+
+@settings(max_examples=80, deadline=None)
+@given(LOGITS, LEGAL, EXPLORATION)
+@example([0.0, -103.0, 88.0, 120.0], [True] * 4, 0.0)
+def test_exploration_is_a_mixture_with_an_even_choice_among_what_is_legal(logits, legal, exploration):
+    """In double precision: (1 − e)·softmax + e / legal; and e = 1 is even, whatever the policy."""
+    logits = np.where(legal, logits, FORBIDDEN).astype(np.float32)
+    found = np.asarray(acts(logits, jnp.float32(exploration)))
+    policy = np.where(legal, np.exp(logits.astype(float) - logits.max()), 0.0)
+    even = np.array(legal) / np.sum(legal)
+    meant = (1 - exploration) * policy / policy.sum() + exploration * even
+    np.testing.assert_allclose(found, meant, atol=1e-6)
+    assert (found[~np.array(legal)] == 0).all()
+    np.testing.assert_allclose(acts(logits, jnp.float32(1.0)), even, atol=1e-7)
+
+
+@settings(max_examples=80, deadline=None)
+@given(LOGITS, LEGAL, EXPLORATION)
+@example([0.0, -103.0, 88.0, 120.0], [True] * 4, 0.0)
+@example([0.0, -92.0, -95.0, -100.0], [True] * 4, 0.0)
+@example([0.0, -92.0, -95.0, -100.0], [True] * 4, 1e-40)
+def test_exploring_gradients_are_finite_however_sure_the_policy_is(logits, legal, exploration):
+    logits = jnp.where(jnp.array(legal), jnp.array(logits, jnp.float32), FORBIDDEN)
+    found = np.asarray(slopes(logits, jnp.float32(exploration)))
+    assert np.isfinite(found).all()
+    assert not found[:, ~np.array(legal)].any()
+
+
+def test_where_nobody_explores_logits_are_left_alone():
+    logits = jnp.array([1.0, 2.0, FORBIDDEN])
+    assert explored(logits, None) is logits

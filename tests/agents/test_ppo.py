@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
-from chisel.agents.agent import Batch
-from chisel.agents.networks import mlp
+from chisel.agents.agent import Batch, Tuning
+from chisel.agents.networks import explored, masked, mlp
 from chisel.agents.ppo import MEASURES, Samples, Settings, advantages, loss, ppo
 
 STEPS, WORLDS, ACTIONS, SLOTS = 6, 2, 3, 4
@@ -22,8 +22,10 @@ STATE = AGENT.init(jax.random.key(0))
 # A policy head of size 0.01 hardly acts on anything: make it one that does.
 STATE = STATE._replace(params=STATE.params | {"policy": jax.tree.map(lambda x: 60 * x, STATE.params["policy"])})
 KEY = jax.random.key(1)
+USUAL = Tuning(1e-2, 0.01)
 
 learn = jax.jit(AGENT.learn)
+whole = jax.jit(ppo(NETWORK, SETTINGS._replace(epochs=1, minibatches=1)).learn)
 estimate = jax.jit(advantages, static_argnums=6)
 value_of = jax.jit(lambda seen: NETWORK.apply(STATE.params, seen).value)
 
@@ -93,22 +95,34 @@ def test_nothing_leaks_from_one_episode_into_another(how):
 # The loss
 
 
-def samples(seed: int = 0, count: int = 12, spread: float = 0.3) -> Samples:
+TUNINGS = [USUAL, Tuning(1e-2, 0.5), Tuning(1e-2, 0.5, 0.0), Tuning(1e-2, 0.5, 0.3), Tuning(1e-2, -2.0, 0.9)]
+
+
+def mixture(logits, exploration) -> np.ndarray:
+    """What acts: the policy, but for a share in which any action is as likely."""
+    chances = np.exp(np.asarray(logits, float))
+    chances /= chances.sum(1, keepdims=True)
+    return chances if exploration is None else (1 - exploration) * chances + exploration / ACTIONS
+
+
+def samples(seed: int = 0, count: int = 12, spread: float = 0.3, exploration=None) -> Samples:
     """Samples whose ratios lie on both sides of the clip, and not near its edges."""
     rng = np.random.default_rng(seed)
     seen, actions = rng.normal(size=(count, *SHAPE)).astype(np.float32), rng.integers(0, ACTIONS, count)
-    now = np.asarray(jax.nn.log_softmax(NETWORK.apply(STATE.params, seen).logits))[np.arange(count), actions]
+    chances = mixture(NETWORK.apply(STATE.params, seen).logits, exploration)
+    now = np.log(chances[np.arange(count), actions])
     before = now + rng.choice([-1.5, -0.3, 0.0, 0.3, 1.5], count) * spread
     advantage, returns = rng.normal(size=(2, count))
     return Samples(seen, actions, *(x.astype(np.float32) for x in (before, advantage, returns)))
 
 
-def test_the_loss_is_what_the_papers_say():
-    batch = samples()
-    total, told = loss(STATE.params, batch, NETWORK, SETTINGS)
-    out = NETWORK.apply(STATE.params, batch.observations)
-    logits, rows = np.asarray(out.logits, float), np.arange(len(batch.actions))
-    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+@pytest.mark.parametrize("tuning", TUNINGS, ids=str)
+def test_the_loss_is_what_the_papers_say(tuning):
+    """Ratio and entropy are those of what acts: where there is exploration, of the mixture."""
+    batch = samples(exploration=tuning.exploration)
+    total, told = loss(STATE.params, batch, NETWORK, SETTINGS, tuning)
+    out, rows = NETWORK.apply(STATE.params, batch.observations), np.arange(len(batch.actions))
+    log_p = np.log(mixture(out.logits, tuning.exploration))
     ratio = np.exp(log_p[rows, batch.actions] - batch.log_probs)
     a = (batch.advantages - batch.advantages.mean()) / batch.advantages.std()
     low, high = 1 - SETTINGS.clip, 1 + SETTINGS.clip
@@ -121,22 +135,47 @@ def test_the_loss_is_what_the_papers_say():
     }
     assert 0 < meant["clipped"] < 1
     assert {name: float(x) for name, x in told.items()} == pytest.approx(meant, abs=1e-5)
-    weighed = meant["policy_loss"] + 0.5 * meant["value_loss"] - 0.01 * meant["entropy"]
+    weighed = meant["policy_loss"] + 0.5 * meant["value_loss"] - tuning.entropy * meant["entropy"]
     assert float(total) == pytest.approx(weighed, abs=1e-5)
 
 
-def test_the_gradient_of_the_loss_is_that_of_finite_differences():
-    batch = samples()
-    strong = SETTINGS._replace(entropy=0.5)
-    total = jax.jit(lambda params: loss(params, batch, NETWORK, strong)[0])
+@pytest.mark.parametrize("tuning", TUNINGS[1:], ids=str)
+def test_the_gradient_of_the_loss_is_that_of_finite_differences(tuning):
+    batch = samples(exploration=tuning.exploration)
+    total = jax.jit(lambda params: loss(params, batch, NETWORK, SETTINGS, tuning)[0])
     check_grads(total, (STATE.params,), order=1, modes=["rev"], atol=1e-2, rtol=1e-2, eps=1e-2)
+
+
+def test_the_weight_of_entropy_moves_the_gradient_in_proportion():
+    """And as data: one function, compiled once, for all weights."""
+    batch, traces = samples(exploration=0.3), []
+
+    @jax.jit
+    def gradient(weight):
+        traces.append(weight)
+        return jax.grad(lambda p: loss(p, batch, NETWORK, SETTINGS, Tuning(0.0, weight, 0.3))[0])(STATE.params)
+
+    none, one, three = (gradient(jnp.float32(w)) for w in (0.0, 1.0, 3.0))
+    assert difference(one["policy"], none["policy"]) > 1e-3
+    for a, b, c in zip(*map(jax.tree.leaves, (none, one, three)), strict=True):
+        np.testing.assert_allclose(c - a, 3 * (b - a), atol=1e-5)
+    assert len(traces) == 1
+
+
+def test_where_all_is_chance_the_policy_learns_nothing():
+    """With exploration 1 actions say nothing of the policy: only the value head and what is below it learn."""
+    blind = samples(exploration=1.0)
+    gradient = jax.jit(jax.grad(lambda p, e: loss(p, blind, NETWORK, SETTINGS, Tuning(0.0, 0.5, e))[0]))
+    assert not any(np.any(x) for x in jax.tree.leaves(gradient(STATE.params, 1.0)["policy"]))
+    assert np.any(gradient(STATE.params, 1.0)["value_head"]["kernel"])
+    assert np.any(gradient(STATE.params, 0.5)["policy"]["kernel"])
 
 
 def test_without_advantage_the_policy_stays():
     """Normalising must not make something out of nothing."""
     nothing = samples()._replace(advantages=np.zeros(12, np.float32))
-    bare = SETTINGS._replace(entropy=0.0, value_weight=0.0)
-    gradient = jax.grad(lambda p, b: loss(p, b, NETWORK, bare)[0])
+    bare = SETTINGS._replace(value_weight=0.0)
+    gradient = jax.grad(lambda p, b: loss(p, b, NETWORK, bare, Tuning(0.0, 0.0))[0])
     assert not any(np.any(x) for x in jax.tree.leaves(gradient(STATE.params, nothing)))
     assert np.any(gradient(STATE.params, samples())["policy"]["kernel"])
 
@@ -162,8 +201,9 @@ def batch(seed: int = 0, ended=(), truncated=(), scale: float = 1.0) -> Batch:
     )
 
 
-def taught(batch: Batch, rate: float = 1e-2, key=KEY):
-    return learn(STATE, key, batch, jnp.float32(rate))
+def taught(batch: Batch, rate: float = 1e-2, key=KEY, entropy: float = 0.01, exploration: float | None = None):
+    numbers = (None if x is None else jnp.float32(x) for x in (rate, entropy, exploration))
+    return learn(STATE, key, batch, Tuning(*numbers))
 
 
 def difference(one, other) -> float:
@@ -226,7 +266,7 @@ def test_it_reports_what_it_promises():
 def test_the_gradient_is_clipped_by_its_norm(scale, clips):
     """After one step Adam's first moment is a tenth of the gradient that it was given."""
     single = ppo(NETWORK, SETTINGS._replace(epochs=1, minibatches=1, gradient_norm=3.0))
-    state, told = jax.jit(single.learn)(STATE, KEY, batch(scale=scale), jnp.float32(1e-3))
+    state, told = jax.jit(single.learn)(STATE, KEY, batch(scale=scale), USUAL)
     raw = float(told["gradient_norm"])
     assert (raw > 3.0) == clips
     seen = float(optax.tree.norm(optax.tree.get(state.optimiser, "mu"))) / 0.1
@@ -246,8 +286,64 @@ def test_it_acts_as_its_policy_says():
     """Each action as often as its probability: within four standard errors."""
     seen = np.random.default_rng(3).normal(size=SHAPE).astype(np.float32)
     count = 4000
-    actions = np.asarray(AGENT.act(STATE.params, KEY, np.broadcast_to(seen, (count, *SHAPE))))
+    actions = np.asarray(AGENT.act(STATE.params, KEY, np.broadcast_to(seen, (count, *SHAPE)), USUAL))
     chance = np.asarray(jax.nn.softmax(NETWORK.apply(STATE.params, seen).logits))
     shares = np.bincount(actions, minlength=ACTIONS) / count
     assert chance.max() - chance.min() > 0.1
     np.testing.assert_allclose(shares, chance, atol=4 * np.sqrt(0.25 / count))
+
+
+# Exploration
+
+
+@pytest.mark.parametrize("exploration", [0.0, 0.4, 1.0])
+def test_it_explores_as_often_as_it_is_told_and_breaks_no_rule(exploration):
+    """The middle action is forbidden; what is left is the policy, mixed with an even choice of the other two."""
+    legal = jnp.arange(ACTIONS) != 1
+    fenced = masked(NETWORK, lambda seen: legal, jax.ShapeDtypeStruct(SHAPE, jnp.float32))
+    seen, count = np.random.default_rng(3).normal(size=SHAPE).astype(np.float32), 4000
+    many = np.broadcast_to(seen, (count, *SHAPE))
+    actions = np.asarray(ppo(fenced, SETTINGS).act(STATE.params, KEY, many, USUAL._replace(exploration=exploration)))
+    policy = np.asarray(jax.nn.softmax(fenced.apply(STATE.params, seen).logits))
+    meant = (1 - exploration) * policy + exploration * np.array([0.5, 0, 0.5])
+    assert abs(policy[0] - policy[2]) > 0.2
+    assert (actions != 1).all()
+    np.testing.assert_allclose(np.bincount(actions, minlength=ACTIONS) / count, meant, atol=4 * np.sqrt(0.25 / count))
+
+
+@pytest.mark.parametrize("exploration", [None, 0.0, 1e-30, 0.3, 1.0])
+def test_before_the_first_step_the_ratio_is_one(exploration):
+    """What acted is what is learned about: with one minibatch and one epoch nothing has moved yet."""
+    tuning = Tuning(jnp.float32(1e-2), jnp.float32(0.1), None if exploration is None else jnp.float32(exploration))
+    state, told = whole(STATE, KEY, batch(ended=[(2, 1)]), tuning)
+    assert float(told["kl"]) == pytest.approx(0, abs=1e-10)
+    assert float(told["clipped"]) == 0
+    assert float(told["policy_loss"]) == pytest.approx(0, abs=1e-6)  # advantages are normal, and every ratio is 1
+    assert difference(state.params, STATE.params) > 1e-4
+
+
+def test_the_entropy_that_is_told_is_that_of_what_acts():
+    given_ = batch()
+    chances = mixture(NETWORK.apply(STATE.params, given_.observations.reshape(-1, *SHAPE)).logits, 0.3)
+    told = taught(given_, rate=0.0, exploration=0.3)[1]
+    assert float(told["entropy"]) == pytest.approx(-(chances * np.log(chances)).sum(1).mean(), rel=1e-5)
+    even = taught(given_, rate=0.0, exploration=1.0)[1]
+    assert float(even["entropy"]) == pytest.approx(np.log(ACTIONS), rel=1e-6)
+
+
+def test_more_weight_of_entropy_leaves_more_entropy():
+    def entropy(weight):
+        params = taught(batch(), rate=3e-2, entropy=weight)[0].params
+        log_p = jax.nn.log_softmax(NETWORK.apply(params, batch().observations).logits)
+        return float(-jnp.mean(jnp.sum(jnp.exp(log_p) * log_p, -1)))
+
+    assert entropy(-1.0) < entropy(0.0) - 0.02 < entropy(1.0) - 0.04
+
+
+def test_learning_is_finite_where_a_policy_is_sure():
+    """Logits so far apart that softmax knows only 0 and 1."""
+    sure = STATE._replace(params=STATE.params | {"policy": jax.tree.map(lambda x: 300 * x, STATE.params["policy"])})
+    assert np.ptp(np.asarray(explored(NETWORK.apply(sure.params, batch().observations).logits, None))) > 200
+    for exploration in (0.0, 1e-30, 1e-3, 1.0):
+        done = learn(sure, KEY, batch(), Tuning(jnp.float32(1e-2), jnp.float32(0.1), jnp.float32(exploration)))
+        assert all(np.isfinite(x).all() for x in jax.tree.leaves(done)), exploration

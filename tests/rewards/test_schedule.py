@@ -7,9 +7,11 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from chisel.curve import constant, piecewise
+from chisel.curve import constant, piecewise, stack
 from chisel.resolve import Resolved, resolve
-from chisel.rewards.schedule import Schedule, in_force, make, progress, stack_schedules, table
+from chisel.rewards.criteria import FOREVER, Criteria, no_criteria
+from chisel.rewards.oversight import USUAL, Oversight
+from chisel.rewards.schedule import InForce, Schedule, in_force, make, progress, stack_schedules
 from chisel.study import Study, edge_update
 from chisel.worlds.world import names
 
@@ -24,6 +26,17 @@ CURVES = st.lists(st.tuples(st.integers(0, 16), VALUES), min_size=1, max_size=4)
 def schedule(reward=None, shape=None, rate=None, size=None, updates=UPDATES) -> Schedule:
     params = {"size": size or constant(3.0), "colour": constant(0.5)}
     return make(CHANNELS, POTENTIALS, params, rate or constant(1e-3), updates, reward or {}, shape or {})
+
+
+def table(schedule: Schedule) -> InForce:
+    """What is in force in each update."""
+    return jax.vmap(in_force, (None, 0))(schedule, jnp.arange(UPDATES))
+
+
+def assert_same_bits(one, other) -> None:
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
 def test_what_is_not_named_weighs_nothing():
@@ -47,23 +60,65 @@ def test_progress_is_that_of_the_middle_of_an_update():
 
 def test_a_rise_is_sampled_at_the_middle_of_each_update():
     rise = schedule({"clean": piecewise([(0.0, 0.0), (1.0, 1.0)])}, rate=piecewise([(0.0, 1.0), (1.0, 0.0)]))
-    told = table(rise, UPDATES)
+    told = table(rise)
     middles = (np.arange(UPDATES) + 0.5) / UPDATES
     np.testing.assert_allclose(told.reward[:, 0], middles, rtol=1e-6)
     np.testing.assert_allclose(told.learning_rate, 1 - middles, rtol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.lists(st.tuples(CURVES, CURVES, CURVES, CURVES), min_size=1, max_size=3), st.integers(0, UPDATES - 1))
-def test_stacking_loses_nothing(rows, clock):
-    """Curves of different numbers of knots, stacked over members and taken apart again, weigh what they weighed."""
-    alone = [schedule({"clean": a, "warm": b}, {"near": c}, rate=d, size=a) for a, b, c, d in rows]
+def criteria(ends: list[int], channel: int, above: float, wait: bool) -> Criteria:
+    """Phases that all ask for the same."""
+    count = len(ends) + 1
+    watched = np.tile(np.eye(len(CHANNELS), dtype=np.float32)[channel], (count, 1))
+    numbers = np.full(count, above, np.float32), np.full(count, 5.0, np.float32), np.full(count, wait)
+    return Criteria(np.array([*ends, FOREVER], np.int32), watched, *numbers)
+
+
+ENDS = st.lists(st.integers(1, UPDATES), max_size=3, unique=True).map(sorted)
+CRITERIA = st.none() | st.builds(criteria, ENDS, st.integers(0, 2), VALUES, st.booleans())
+EACH = st.lists(CURVES, min_size=len(CHANNELS), max_size=len(CHANNELS)).map(stack)  # a curve for each channel
+GATES = st.lists(st.lists(CURVES, min_size=2, max_size=2).map(stack), min_size=3, max_size=3).map(stack)
+KINDS = [kind for kind in Oversight._fields if kind != "gate"]
+
+
+@st.composite
+def whole_studies(draw) -> list[Schedule]:
+    """Schedules of one structure; a field is there in all of them, or in none."""
+    some = draw(st.sets(st.sampled_from([*KINDS, "gate", "exploration", "approach", "criteria"])))
+
+    def one() -> Schedule:
+        told = {kind: draw(GATES if kind == "gate" else EACH) for kind in Oversight._fields if kind in some}
+        return make(
+            CHANNELS, POTENTIALS, {"size": draw(CURVES)}, draw(CURVES), UPDATES,
+            {"clean": draw(CURVES), "warm": draw(CURVES)}, {"near": draw(CURVES)},
+            entropy=draw(st.none() | CURVES),
+            exploration=draw(CURVES) if "exploration" in some else None,
+            approach={"far": draw(CURVES)} if "approach" in some else None,
+            oversight=Oversight(**told),
+            criteria=draw(CRITERIA) if "criteria" in some else None,
+        )  # fmt: skip
+
+    return [one() for _ in range(draw(st.integers(1, 3)))]
+
+
+@settings(max_examples=40, deadline=None)
+@given(whole_studies(), st.integers(0, UPDATES - 1))
+def test_stacking_loses_nothing(alone, clock):
+    """Curves of different numbers of knots, stacked over members and taken apart again, are what they were, whatever
+    is told of oversight, exploration and criteria; so are the criteria, and a schedule without any gets the empty ones.
+    """
     together = stack_schedules(alone)
-    assert len({x.shape[0] for x in jax.tree.leaves(together)}) == 1
+    assert {x.shape[0] for x in jax.tree.leaves(together)} == {len(alone)}
     for i, one in enumerate(alone):
-        back = in_force(jax.tree.map(lambda x, i=i: x[i], together), clock)
-        for found, meant in zip(back, in_force(one, clock), strict=True):
-            assert np.asarray(found).tobytes() == np.asarray(meant).tobytes()
+        back = jax.tree.map(lambda x, i=i: x[i], together)
+        assert_same_bits(in_force(back, clock), in_force(one, clock))
+        if back.criteria is None:
+            assert all(s.criteria is None for s in alone)
+            continue
+        meant = one.criteria or no_criteria(len(CHANNELS))
+        phases = len(meant.ends)
+        assert_same_bits(jax.tree.map(lambda x, n=phases: x[:n], back.criteria), meant)
+        assert (back.criteria.ends[phases:] == FOREVER).all()
 
 
 def test_schedules_without_potentials_stack():
@@ -74,8 +129,68 @@ def test_schedules_without_potentials_stack():
 def test_a_table_is_what_is_in_force_at_every_update():
     jumpy = schedule({"clean": piecewise([(0.0, 1.0), (0.33, 2.0), (0.33, -1.0), (1.0, 0.5)])}, {"near": constant(2.0)})
     rows = [in_force(jumpy, jnp.int32(clock)) for clock in range(UPDATES)]
-    for found, *meant in zip(table(jumpy, UPDATES), *rows, strict=True):
+    for found, *meant in zip(*map(jax.tree.leaves, (table(jumpy), *rows)), strict=True):
         np.testing.assert_allclose(found, np.stack(meant), rtol=1e-6)
+
+
+# From a study
+
+TERM = {
+    "weight": 0.7, "miss": 0.25, "false_alarm": 0.125, "flip": 0.25, "event_noise": 0.5, "noise": 0.1, "clip": 2.0,
+    "gate": {"feature": "carrying", "strength": 0.5}, "delay": 3.0, "lump": 0.25,
+}  # fmt: skip
+
+
+def small(*schedules: dict) -> Resolved:
+    return resolve(
+        Study.model_validate(
+            {
+                "world": "smile",
+                "agent": {"minibatches": 1, "network": {"widths": [4]}},
+                "training": {"steps": UPDATES, "worlds": 1, "rollout": 1, "seeds": 1, "checkpoints": {"count": 3}},
+                "schedule": [{"name": f"s{i}", **told} for i, told in enumerate(schedules)],
+            }
+        )
+    )
+
+
+def test_a_constant_curve_is_a_number():
+    """For everything that a reward table and a situation can say: alone, as knots, and as phases that say the same."""
+
+    def constant_knots(x):
+        return x if isinstance(x, str) else {k: constant_knots(v) for k, v in x.items()} if isinstance(x, dict) else [
+            [0.0, x], [0.3, x], [0.3, x], [1.0, x]
+        ]  # fmt: skip
+
+    told = {"reward": {"smile": TERM, "clown": 0.3, "shape.near_water": 0.6, "approach.near_clown": 0.1}}
+    around = {"learning_rate": 0.003, "entropy": 0.07, "exploration": 0.2, "world_params": {"camera": 0.6}}
+    phases = {"phases": [{"until": until, **told} for until in (0.3, 1.0)]}
+    resolved = small(told | around, constant_knots(told | around), phases | around)
+    number, knots, phased = (table(jax.tree.map(lambda x, i=i: x[i], resolved.schedules)) for i in range(3))
+    assert all(x is not None for x in (*number, *number.oversight[:3], *number.oversight[4:]))
+    assert (number.exploration == np.float32(0.2)).all()
+    assert (number.entropy == np.float32(0.07)).all()
+    assert (number.approach == np.float32([0.1, 0.0])).all()
+    assert (number.shape == np.float32([0.0, 0.6])).all()
+    assert_same_bits(number, knots)
+    assert_same_bits(number, phased)
+
+
+def test_beside_overseers_that_err_one_of_whom_nothing_is_said_does_not():
+    names_, plain = names(resolve(phased([0.5], 10)).plan.world).channels, {"reward": {"helped": 1.0, "smile": 1.0}}
+    part = TERM | {"corrected": True}
+    resolved = small(plain, {"reward": {"smile": part}}, {"phases": [
+        {"until": 0.5, "reward": {"smile": part}}, {"until": 1.0, **plain},
+    ]})  # fmt: skip
+    for schedule_, first in ((0, 0), (2, UPDATES // 2)):
+        told = table(jax.tree.map(lambda x, i=schedule_: x[i], resolved.schedules)).oversight
+        for kind in Oversight._fields:
+            assert (getattr(told, kind)[first:] == np.float32(getattr(USUAL, kind))).all(), kind
+    told = table(jax.tree.map(lambda x: x[2], resolved.schedules)).oversight
+    smile = names_.index("smile")
+    assert told.gate[:5, smile].tolist() == [[0.5]] * 5
+    assert told.delay[:5, smile].tolist() == [3.0] * 5
+    assert not np.delete(np.asarray(told.miss), smile, axis=1).any()
 
 
 # Phase edges

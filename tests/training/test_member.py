@@ -13,13 +13,13 @@ from chisel.agents.networks import mlp
 from chisel.agents.ppo import Settings, ppo
 from chisel.curve import constant, piecewise
 from chisel.rewards.schedule import make
-from chisel.training.member import Plan, make_advance, new, update
+from chisel.training.member import Plan, new, update
 from chisel.worlds.smile import SMILE
 from chisel.worlds.world import defaults, names
+from tests.training.trainer import KEY, Trainer, assert_same_bits, differ
 
 CHANNELS = names(SMILE).channels
 UPDATES = 20
-KEY = jax.random.key_data(jax.random.key(7))
 PPO = Settings(epochs=2, minibatches=2)
 NOTHING = {"clown": 0.0}
 MIXED = {"helped": 1.7, "smile": 0.9, "comfort": -0.3}
@@ -41,44 +41,9 @@ def schedule(reward, shape=MappingProxyType({}), channels=CHANNELS, shaped=(), r
     return make(channels, shaped, params, constant(rate), UPDATES, curves(reward), curves(shape))
 
 
-class Trainer:
-    """A plan compiled once; `traces` counts how often."""
-
-    def __init__(self, plan: Plan) -> None:
-        advance = make_advance(plan)
-        self.traces = 0
-
-        def counted(member, schedule, updates):
-            self.traces += 1
-            return advance(member, schedule, updates)
-
-        self.new = jax.jit(lambda schedule, key: new(plan, schedule, key))
-        self.advance = jax.jit(counted)
-
-    def train(self, schedule, *updates: int, key=KEY, member=None):
-        """The member after so many updates, a call for each, and the metrics of all of them."""
-        member, rows = self.new(schedule, key) if member is None else member, []
-        for count in updates:
-            member, metrics = self.advance(member, schedule, jnp.int32(count))
-            rows.append(jax.tree.map(lambda x, count=count: np.asarray(x)[:count], metrics))
-        return jax.tree.map(np.asarray, member), jax.tree.map(lambda *x: np.concatenate(x), *rows)
-
-
 @pytest.fixture(scope="module")
 def plain() -> Trainer:
     return Trainer(plan_of())
-
-
-def assert_same_bits(one, other) -> None:
-    assert jax.tree.structure(one) == jax.tree.structure(other)
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        assert (a.dtype, a.shape) == (b.dtype, b.shape)
-        assert a.tobytes() == b.tobytes()
-
-
-def differ(one, other) -> bool:
-    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
-    return any(a.tobytes() != b.tobytes() for a, b in pairs)
 
 
 def test_five_updates_are_two_and_three(plain):
@@ -133,14 +98,15 @@ def test_what_weighs_nothing_trains_the_same_as_what_the_world_does_not_have(pla
 
 
 def test_what_is_reported_knows_no_weights():
-    """Law 4: in the first update, where all play alike, only what is paid differs between schedules."""
+    """Law 4: in the first update, where all play alike, only what is paid and earned differs between schedules."""
     plain = Trainer(plan_of(SMILE._replace(limit=3)))  # so that whole episodes fit into one update
     kinds = [schedule(MIXED), schedule({"clown": -3.0}), schedule(NOTHING)]
     (_, one), (_, other), (_, unpaid) = (plain.train(kind, 1) for kind in kinds)
     assert one.episodes.sum() > 0
-    assert_same_bits(one._replace(paid=other.paid, measures=other.measures), other)
+    assert_same_bits(one._replace(paid=other.paid, earned=other.earned, measures=other.measures), other)
     assert differ(one.paid, other.paid)
     assert not unpaid.paid.any()
+    assert not unpaid.earned.any()
     assert (one.totals[0, CHANNELS.index("comfort")] < 0).all()
 
 

@@ -13,6 +13,7 @@ from chisel.training.member import Plan
 from chisel.training.population import Population, gather, lay, mesh, seed_keys, spread
 from chisel.worlds.smile import SMILE
 from chisel.worlds.world import defaults, names
+from tests.training.overseen import overseen
 
 UPDATES = 12
 KNOWN = names(SMILE)
@@ -85,6 +86,75 @@ def test_on_two_devices_it_is_the_same_as_on_one(all_three):
 def test_equal_members_are_equal_and_others_are_not(all_three):
     assert same_bits(of(all_three, 0), of(all_three, 1))
     assert not same_bits(of(all_three, 0)[0].agent, of(all_three, 2)[0].agent)
+
+
+# With every transform of the reward at once, as members of one study
+
+
+def together(who: list[str], devices: int) -> Population:
+    plan, schedules = overseen()
+    return Population(plan, stack_schedules([schedules[name] for name in who]), devices)
+
+
+WHO = ["all", "bare", "at once"]
+
+
+@pytest.fixture(scope="module")
+def overseen_three():
+    """A population on two devices, its members before and after three updates on the host, and their metrics."""
+    population = together(WHO, 2)
+    members = population.new(KEYS)
+    after, metrics = population.advance(members, 3)
+    return population, members, gather(after, 3), metrics
+
+
+def test_alone_under_overseers_it_is_the_same_as_among_others(overseen_three):
+    """On one device, and cut into two calls. Accounts, promises and standings go from one to the other."""
+    population = together(["all"], 1)
+    after, one = population.advance(population.new(KEYS[:1]), 1)
+    after, two = population.advance(after, 2)
+    metrics = jax.tree.map(lambda *x: np.concatenate(x, axis=1), one, two)
+    found = gather(after, 1)
+    assert same_bits((found, metrics), jax.tree.map(lambda x: x[[0]], overseen_three[2:]))
+    assert found.owed.soon.any()
+    assert found.standing.at[0] > 3
+
+
+def test_who_is_halted_stays_to_the_bit_and_disturbs_nobody(overseen_three):
+    population, members, after, metrics = overseen_three
+    halted = np.array([False, True, False])
+    found, told = population.advance(members, 3, halted)
+    found, before = gather(found, 3), gather(members, 3)
+    assert same_bits(of(found, 1), of(before, 1))
+    assert not same_bits(of(after, 1), of(before, 1))
+    for i in (0, 2):
+        assert same_bits((of(found, i), of(told, i)), (of(after, i), of(metrics, i)))
+    still = of(told, 1)
+    assert all(np.isnan(x).all() for x in (still.totals, still.steps, still.paid, still.earned, still.guidance))
+    assert np.isnan(still.measures).all()
+    assert (still.at.tolist(), still.episodes.tolist()) == ([-1] * 3, [0] * 3)
+    everybody, none = population.advance(members, 3, np.ones(3, bool))
+    assert same_bits(gather(everybody, 3), before)
+    assert none.paid.shape == (3, 3)
+
+
+def test_other_schedules_are_used_from_the_next_call_on_and_nothing_is_compiled(overseen_three):
+    """What goes on under another schedule is a member of a population that always had it, put where it is."""
+    population, _, after, _ = overseen_three
+    _, schedules = overseen()
+    traced, others = population._advance._cache_size(), ["bare", "bare", "all"]
+    try:
+        population.use(stack_schedules([schedules[name] for name in others]))
+        found = population.advance(lay(after, population.mesh), 2)
+    finally:
+        population.use(stack_schedules([schedules[name] for name in WHO]))
+    kept = population.advance(lay(after, population.mesh), 2)
+    assert population._advance._cache_size() == traced == 1
+    found, kept = ((gather(m, 3), told) for m, told in (found, kept))
+    assert same_bits(of(found, 1), of(kept, 1))  # the same schedule as before
+    assert not any(same_bits(of(found, i)[0].agent, of(kept, i)[0].agent) for i in (0, 2))
+    assert of(found[1], 0).guidance[0] != 0  # what was promised to shaping is paid back
+    assert not of(found[1], 0).guidance[1:].any()
 
 
 def test_what_is_promised_about_shapes_is_what_comes_out(all_three):

@@ -206,6 +206,27 @@ def test_potentials_that_nobody_shapes_with_are_not_recorded(counting):
     assert seen.before.shape == seen.after.shape == (2, WORLDS, 0)
 
 
+def test_conditions_are_those_after_the_step_and_before_any_reset(counting):
+    """1 or 0; and a condition turned round is its opposite everywhere."""
+    world = counting(LIMIT)
+    playing = begin(world, jax.random.key(0), WORLDS, len(CHANNELS), PARAMS)
+    gates = ("not even", "even")
+    play = jax.jit(lambda p: collect(world, coin(0.6), jax.random.key(1), p, PARAMS, STEPS, SHAPED, gates))
+    _, seen = jax.tree.map(np.asarray, play(playing))
+    tally = seen.observations[..., 0] + seen.actions
+    assert tally[seen.ended].tolist() == [3] * seen.ended.sum() != []
+    np.testing.assert_array_equal(seen.gates[..., 0], tally % 2)
+    np.testing.assert_array_equal(seen.gates[..., 1], 1 - tally % 2)
+    assert seen.gates.dtype == np.float32
+
+
+def test_conditions_that_nobody_asks_for_are_not_recorded(counting):
+    world = counting(LIMIT)._replace(features=None)
+    playing = begin(world, jax.random.key(0), WORLDS, len(CHANNELS), PARAMS)
+    _, seen = collect(world, coin(0.5), jax.random.key(0), playing, PARAMS, 2)
+    assert seen.gates.shape == (2, WORLDS, 0)
+
+
 # Single episodes
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from chisel.view import charts
+from chisel.view import charts, tables
 from chisel.view.report import Sheet, page
 from chisel.view.series import labels
 
@@ -54,15 +54,24 @@ def made(
     size = {"schedule": len(schedules), "seed": seeds, "channel": len(channels), "update": updates}
     size |= {"checkpoint": 4, "layer": 2, "feature": 3, "levels": 2, "potential": len(potentials)}
     size |= dict.fromkeys(("goal", "edit", "rival"), len(goals))
-    weight = np.ones((len(schedules), updates, len(channels)))
-    weight[:, : updates // 4, 0] = 0
+    weight = np.ones((len(schedules), seeds, updates, len(channels)))
+    weight[:, :, : updates // 4, 0] = 0
+    under = np.broadcast_to(np.arange(len(schedules))[:, None, None], weight.shape[:3])
+    phase = np.broadcast_to(np.arange(updates) >= updates // 4, weight.shape[:3]).astype(np.int32)
     training = xr.Dataset(
-        {"total": numbers(*member, "update", "channel", **size), "weight": (("schedule", "update", "channel"), weight)},
+        {
+            "total": numbers(*member, "update", "channel", **size),
+            "weight": ((*member, "update", "channel"), weight),
+            "earned": ((*member, "update", "channel"), 0.5 * weight),
+            "guidance": ((*member, "update"), np.zeros(under.shape)),
+            "under": ((*member, "update"), under),
+            "phase": ((*member, "update"), phase),
+        },
         coords=coords | {"update": np.arange(updates), "steps": ("update", (np.arange(updates) + 1) * 100)},
         attrs=attrs,
     )
     if potentials:
-        training["shape_weight"] = numbers("schedule", "update", "potential", **size)
+        training["shape_weight"] = numbers(*member, "update", "potential", **size)
         training = training.assign_coords(potential=list(potentials))
     lone = np.where(np.eye(len(goals), dtype=bool), np.nan, 1.0)
     at = (*member, "checkpoint")
@@ -222,10 +231,140 @@ def test_a_weight_is_drawn_where_it_holds() -> None:
 
 def test_a_ramp_is_drawn_and_its_range_written() -> None:
     training = made().training
-    training["weight"][0, :, 1] = -np.linspace(0, 0.5, 80)
+    training["weight"][0, :, :, 1] = -np.linspace(0, 0.5, 80)
     rows = values(charts.schedule_chart(training, "help").to_dict())
     assert "smile −0.5 … 0" in {row.get("text") for row in rows}
     assert len([row for row in rows if row.get("k") == "smile"]) == 81
+
+
+def moved() -> Sheet:
+    """Three seeds of the first schedule go on at steps 1,000, 2,000 and 4,000; the last is halted at 6,000."""
+    sheet = made()
+    weight, phase = sheet.training["weight"], sheet.training["phase"]
+    for seed, begin in enumerate((10, 20, 40)):
+        weight[0, seed, :, 0] = np.arange(80) >= begin
+        phase[0, seed] = np.arange(80) >= begin
+    weight[0, 2, 60:], phase[0, 2, 60:] = np.nan, -1
+    sheet.training["earned"][:] = 0.5 * weight
+    return sheet
+
+
+def test_where_seeds_differ_each_is_drawn_and_where_they_do_not_one():
+    training = moved().training
+    training["weight"][0, 2, 30:40, 0] = 1  # a little earlier, where there is room for words
+    spec = charts.schedule_chart(training, "help").to_dict(validate=True)
+    rows = [row for row in values(spec) if row.get("k") == "helped"]
+    outlines = {s: [(r["t"], r["w"]) for r in rows if r["s"] == s] for s in (0, 1, 2)}
+    assert outlines[0] == [(0, 0.0), (1000, 1.0), (8000, 1.0)]
+    assert outlines[2] == [(0, 0.0), (3000, 1.0), (6000, 1.0), (6000, None), (8000, None)]
+    assert {row["text"] for row in values(spec) if "text" in row} >= {"helped 1, by seed"}
+    shades = {layer["mark"]["opacity"] for layer in spec["layer"] if layer["mark"].get("type") == "area"}
+    assert 1 - (1 - min(shades)) ** 3 == pytest.approx(0.28)  # three lie over each other
+    begins = [row["t"] for row in values(spec) if row.get("text") == "helped 1, by seed"]
+    assert begins == [3000]  # written for the seed that has most to tell; others may never get so far
+    later = values(charts.schedule_chart(training, "smile, then help").to_dict(validate=True))
+    assert not [row for row in later if "s" in row or "by seed" in row.get("text", "")]
+
+
+def test_a_caption_ends_where_a_late_weight_begins():
+    training = made().training
+    training["weight"][0, :, :, 0] = np.arange(80) >= 70
+    rows = values(charts.schedule_chart(training, "help").to_dict())
+    assert [(r["t"], r["side"]) for r in rows if r.get("text") == "helped 1"] == [(7000, "right")]
+
+
+def test_captions_do_not_run_into_each_other_where_seeds_differ():
+    training = made().training
+    for seed, (begin, then) in enumerate(((20, 62), (24, 60), (28, 64))):
+        training["weight"][0, seed, :, 0] = (np.arange(80) >= begin) - 1.5 * (np.arange(80) >= then)
+    rows = values(charts.schedule_chart(training, "help").to_dict())
+    said = [(row["t"], row["text"], row["v"]) for row in rows if "text" in row]
+    assert [text for _, text, v in said if v == 1.75] == ["helped 1, by seed", "−0.5"]
+
+
+def test_both_kinds_of_guidance_are_drawn():
+    training = made(potentials=("near_water", "near_clown")).training
+    training["shape_weight"][..., 1] = 0
+    training["approach_weight"] = training["shape_weight"].copy(data=np.tile([0.0, 0.25], (2, 3, 80, 1)))
+    rows = values(charts.schedule_chart(training, "help").to_dict(validate=True))
+    assert {row["k"] for row in rows if "k" in row} == {"helped", "smile", "shape.near_water", "approach.near_clown"}
+    assert {row["w"] for row in rows if row.get("k") == "approach.near_clown"} == {0.25}
+
+
+def cells(html: str, heading: str) -> list[list[str]]:
+    """The rows of the table under a heading, a text for every cell."""
+    table = html.split(f"<h2>{heading}</h2>")[1].split("</table>")[0]
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, flags=re.DOTALL) for row in table.split("<tr")[1:]]
+    return [[" ".join(unescape(re.sub("<[^>]+>", " ", cell)).split()) for cell in row] for row in rows]
+
+
+def test_what_was_paid_is_told_by_phase_and_channel():
+    assert cells(tables.paid(made().training), "What was paid") == [
+        ["Schedule", "steps", "helped", "smile", "all"],
+        ["A help", "8,000", "3,000 375 per 1,000", "4,000 500 per 1,000", "7,000 875 per 1,000"],
+        ["phase 1 (to 2,000 steps)", "2,000", "–", "1,000 500 per 1,000", "1,000 500 per 1,000"],
+        ["phase 2 (to the end)", "6,000", "3,000 500 per 1,000", "3,000 500 per 1,000", "6,000 1,000 per 1,000"],
+        ["B smile, then help", "8,000", "3,000 375 per 1,000", "4,000 500 per 1,000", "7,000 875 per 1,000"],
+        ["phase 1 (to 2,000 steps)", "2,000", "–", "1,000 500 per 1,000", "1,000 500 per 1,000"],
+        ["phase 2 (to the end)", "6,000", "3,000 500 per 1,000", "3,000 500 per 1,000", "6,000 1,000 per 1,000"],
+    ]
+
+
+def test_where_phases_differ_by_seed_the_time_in_them_is_told_too():
+    rows = cells(tables.paid(moved().training), "What was paid")
+    assert rows[1][:2] == ["A help", "7,333 6,000 to 8,000"]
+    assert rows[2][:3] == ["phase 1 (to 1,000–4,000 steps)", "2,333 1,000 to 4,000", "–"]
+    # Phase 2 lasts 7,000, 6,000 and 2,000 steps at 0.5.
+    assert rows[3][:2] == ["phase 2 (to 6,000 steps or the end)", "5,000 2,000 to 7,000"]
+    assert rows[3][2] == "2,500 500 per 1,000 −786 to 5,790"
+    assert rows[4] == ["halted", "667 0 to 2,000", "–", "–", "–"]
+
+
+def test_bars_have_one_scale():
+    widths = [float(w) for w in re.findall(r'class="bar" style="width:([\d.]+)%', tables.paid(made().training))]
+    assert widths == [42.9, 57.1, 100.0, 14.3, 14.3, 42.9, 42.9, 85.7] * 2
+
+
+def test_guards_are_told_by_seed_and_late_ones_as_late():
+    nan, sheet = np.nan, made()
+    fired, seen = np.full((1, 2, 3), nan), np.full((1, 2, 3, 4), nan)
+    fired[0, 1, :2] = 2000, 7600
+    seen[0, 1] = [[nan, 0.1, 0.51, 0.7], [nan, 0.1, 0.2, 0.62], [nan, 0.31, 0.2, 0.1]]
+    training = sheet.training.assign_coords(checkpoint=[0, 1000, 2000, 7600]).assign(
+        guard_seen=(("guard", "schedule", "seed", "checkpoint"), seen),
+        guard_fired=(("guard", "schedule", "seed"), fired),
+    )
+    study = """
+[[guard]]
+name = "stop & see"
+watch = ["smile, then help"]
+when = { reading = "bid", goal = "<clown>", above = 0.5, after = 0.1 }
+then = { halt = true }
+"""
+    html = page([sheet._replace(training=training, study=study)])
+    assert "<h2>What was paid</h2>" in html
+    assert cells(html, "Guards") == [
+        ["Guard", "acted in", "seed 0", "seed 1", "seed 2"],
+        ["stop & see : bid (goal <clown>) above 0.5, from 10 % of training on → halt"],
+        [
+            "B smile, then help",
+            "2 of 3 seeds",
+            "2,000 75 % left read 0.51",
+            "7,600 late, 5 % left read 0.62",
+            "never highest 0.31",
+        ],
+    ]
+    assert tables.guards(sheet.training, study) == ""
+
+
+def test_cards_tell_how_channels_are_observed():
+    sheet = made()
+    miss = np.zeros((2, 3, 80, 2))
+    miss[1, ..., 0] = 0.3
+    training = sheet.training.assign(miss=(("schedule", "seed", "update", "channel"), miss))
+    text = Read(page([sheet._replace(training=training)])).text
+    assert text.count("Overseer:") == 1
+    assert "Overseer: helped missed 30 %" in text
 
 
 def test_means_and_intervals_of_lines_are_over_seeds() -> None:
@@ -253,6 +392,19 @@ def test_phase_edges_are_drawn_and_the_end_is_none(usual: Read) -> None:
     for spec in usual.specs:
         if "time" in spec.get("usermeta", {}):
             assert [row for row in values(spec) if set(row) == {"t"}] == [{"t": 2000.0}]
+
+
+def test_edges_that_criteria_move_are_not_told_as_ends(usual: Read) -> None:
+    sheet = made()
+    dims = ("schedule", "seed", "update")
+    clock = np.broadcast_to(np.arange(80), (2, 3, 80)).copy()
+    clock[1, 2, 60:] = -1
+    by_clock = page([sheet._replace(training=sheet.training.assign(schedule_update=(dims, clock)))])
+    clock[0, 1, 40:] += 5
+    moved = page([sheet._replace(training=sheet.training.assign(schedule_update=(dims, clock)))])
+    for html, said in ((by_clock, "schedule ends."), (moved, "schedule ends if no criterion moves it.")):
+        assert f"Dashed hairlines mark where a phase of some {said}" in html
+    assert "schedule ends." in usual.text
 
 
 def test_the_table_says_the_mean_over_seeds(usual: Read) -> None:
@@ -334,6 +486,13 @@ def test_what_was_not_measured_is_left_out() -> None:
     assert "nan" not in read.text.lower()
 
 
+def test_halted_members_leave_gaps_and_no_numbers_that_are_none():
+    read = Read(page([moved()]))
+    assert "nan" not in read.text.lower()
+    key = read.text.split("Channels")[1].split("Goals")[0]
+    assert "shape" not in key
+
+
 def test_a_page_without_films() -> None:
     assert not Read(page([made()._replace(films={}, manifest={})])).all("img")
 
@@ -369,11 +528,11 @@ def test_returns_on_other_levels_stand_beside_those_of_training():
 
 def test_the_page_says_how_situations_differ():
     sheet = made(schedules=("plain", "changing", "ramp"))
-    params, rates = np.ones((3, 80, 2)), np.full((3, 80), 1e-3)
-    params[1, 40:, 1] = 7.0
+    params, rates, member = np.ones((3, 3, 80, 2)), np.full((3, 3, 80), 1e-3), ("schedule", "seed", "update")
+    params[1, :, 40:, 1] = 7.0
     rates[2] = np.linspace(1e-3, 0, 80)
     training = sheet.training.assign(
-        param=(("schedule", "update", "param_name"), params), learning_rate=(("schedule", "update"), rates)
+        param=((*member, "param_name"), params), learning_rate=(member, rates)
     ).assign_coords(param_name=["camera", "corner"])
     text = unescape(page([sheet._replace(training=training)])).split("<script")[0]
     assert "corner 1; learning rate 0.001<" in text  # others differ from it

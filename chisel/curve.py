@@ -32,14 +32,19 @@ class Curve(NamedTuple):
 
     def __call__(self, progress: Float[Array, ""] | float) -> Float[Array, "*stack"]:
         """The value at `progress`; shape [...], the stack's leading axes."""
-        passed = jnp.sum(self.times <= progress, axis=-1, keepdims=True)
-        left = jnp.maximum(passed - 1, 0)
-        right = jnp.minimum(passed, self.times.shape[-1] - 1)
-        t0, t1 = (jnp.take_along_axis(self.times, i, -1)[..., 0] for i in (left, right))
-        v0, v1 = (jnp.take_along_axis(self.values, i, -1)[..., 0] for i in (left, right))
-        span = t1 - t0
-        share = jnp.where(span > 0, (progress - t0) / jnp.where(span > 0, span, 1), 0)
-        return v0 + share * (v1 - v0)
+        return _value(jnp, self, progress)
+
+
+def _value(xp: Any, curve: Curve, progress: Any) -> Any:
+    """A curve's value, by NumPy (`xp`) where curves are made and by JAX where they are used: the same bits."""
+    passed = xp.sum(curve.times <= progress, axis=-1, keepdims=True)
+    left = xp.maximum(passed - 1, 0)
+    right = xp.minimum(passed, curve.times.shape[-1] - 1)
+    t0, t1 = (xp.take_along_axis(curve.times, i, -1)[..., 0] for i in (left, right))
+    v0, v1 = (xp.take_along_axis(curve.values, i, -1)[..., 0] for i in (left, right))
+    span = t1 - t0
+    share = xp.where(span > 0, (progress - t0) / xp.where(span > 0, span, 1), 0)
+    return v0 + share * (v1 - v0)
 
 
 def constant(value: float) -> Curve:
@@ -100,8 +105,8 @@ def concatenate(pieces: Sequence[tuple[float, Curve]]) -> Curve:
     for until, curve in pieces:
         inside = [(float(t), float(v)) for t, v in zip(curve.times, curve.values, strict=True) if start < t < until]
         # Just before `until`, so that a jump of this piece placed exactly there belongs to the next piece.
-        end = float(curve(np.nextafter(np.float32(until), np.float32(start))))
-        knots += [(start, float(curve(start))), *inside, (until, end)]
+        end = float(_value(np, curve, np.nextafter(np.float32(until), np.float32(start))))
+        knots += [(start, float(_value(np, curve, np.float32(start)))), *inside, (until, end)]
         start = until
     return piecewise(knots)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from chisel.conditions import GuardPart
 from chisel.study import SchedulePart, Study, edge_update, reward_tables
 from chisel.terms import channel_part, value_at
 
@@ -69,13 +70,16 @@ def schedules(draw: Any) -> dict[str, Any]:
     return raw | {"phases": parts}
 
 
+GUARDS = st.lists(GUARD, max_size=2, unique_by=lambda raw: GuardPart.model_validate(raw).title)
+
+
 @st.composite
 def studies(draw: Any) -> Study:
     """Of 8 updates; every one is valid."""
     raw = draw(
         some_of(
             {},
-            {"match": st.sampled_from(["reward", "events"]), "title": st.text(), "guard": st.lists(GUARD, max_size=2)},
+            {"match": st.sampled_from(["reward", "events"]), "title": st.text(), "guard": GUARDS},
         )
     )
     raw["agent"] = draw(some_of({}, {k: SITUATION[k] for k in ("learning_rate", "entropy", "exploration")}))

@@ -62,7 +62,7 @@ def test_toml_to_object_to_toml_is_the_identity(write):
     assert again.to_toml() == study.to_toml()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(studies())
 def test_any_study_survives_toml(study):
     """With every word that there is; and what is written out has nothing left to fill in."""

@@ -80,7 +80,7 @@ def explored(
     """The logits of a policy that chooses at random, evenly among the legal actions, with chance `exploration`.
 
     >>> import jax, jax.numpy as jnp
-    >>> jax.nn.softmax(explored(jnp.array([50.0, 0.0, FORBIDDEN]), 0.5)).round(3).tolist()
+    >>> np.round(np.asarray(jax.nn.softmax(explored(jnp.array([50.0, 0.0, FORBIDDEN]), 0.5)), float), 3).tolist()
     [0.75, 0.25, 0.0]
     """
     if exploration is None:

@@ -13,6 +13,11 @@ from chisel.worlds.posture import LIMIT, TOP
 STEPS = 64 * 32 * 10
 
 
+@pytest.fixture(autouse=True)
+def half_as_many_samples(monkeypatch):
+    monkeypatch.setattr("chisel.budget.STEPS", 100_000)
+
+
 def study(*rewards, world="posture", params=None, **more) -> Study:
     """A study with a schedule for every reward: a table, or a list of (until, table, world_params)."""
     parts = []

@@ -13,7 +13,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from chisel import lab
-from chisel.budget import matched
 from chisel.devices import use_devices
 from chisel.estimate import check as check_study
 from chisel.resolve import load_study
@@ -119,7 +118,6 @@ def check(
     if seeds is not None or steps is not None:
         wanted = wanted.replaced(seeds, steps)
     with teller(quiet) as tell:
-        wanted = matched(wanted)
         plan = check_study(wanted, devices, timing, tell)
     each = wanted.training
     table = _table(wanted.title or study)
@@ -138,12 +136,12 @@ def check(
         table.add_row("training", f"about {_time(plan.training)} at {rate:,.0f} steps/s (timed on 2 updates)")
         table.add_row("compiling", f"{_time(plan.compiling)}; the readings compile for about as long")
     Console().print(table)
-    Console().print(_budget_table(wanted, plan.budgets))
+    Console().print(_budget_table(plan.scales, plan.budgets))
     for doubt in plan.doubts:
         typer.echo(f"note: {doubt}", err=True)
 
 
-def _budget_table(wanted: Study, budgets: "dict[str, list[Budget]]") -> Table:
+def _budget_table(scales: dict[str, float], budgets: "dict[str, list[Budget]]") -> Table:
     """What each phase expects to pay, so that early against late can be told from more against less."""
     table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
     table.title = "expected of each member under random play"
@@ -151,10 +149,10 @@ def _budget_table(wanted: Study, budgets: "dict[str, list[Budget]]") -> Table:
         table.add_column(column, justify="right" if column == "steps" else "left")
     for column in ("events that pay", "reward"):
         table.add_column(column, overflow="fold")
-    scales = {s.name: f" (× {s.scale:g})" for s in wanted.schedule if s.scale is not None}
     for name, phases in budgets.items():
         for i, phase in enumerate(phases):
-            title = escape(name) + escape(scales.get(name, "")) if i == 0 else ""
+            scale = f" (× {scales[name]:g})" if name in scales else ""
+            title = escape(name) + scale if i == 0 else ""
             paid = [f"{escape(c)} {x:,.4g} ± {phase.error[c]:,.2g}" for c, x in phase.reward.items()]
             paid += [f"approach {phase.approach:,.4g}"] if phase.approach else []
             events = [f"{escape(c)} {x:,.4g}" for c, x in phase.events.items()]

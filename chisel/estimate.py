@@ -1,13 +1,15 @@
 """What a study will take, before anyone spends it."""
 
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from chisel.budget import Budget, budgets, matched
 from chisel.devices import use_devices
 from chisel.news import News, Tell, silent
 from chisel.scheduling import doubts
 from chisel.study import Study
+
+if TYPE_CHECKING:
+    from chisel.budget import Budget
 
 
 class Estimate(NamedTuple):
@@ -20,6 +22,7 @@ class Estimate(NamedTuple):
         disk: bytes of all checkpoints, before compression.
         compiling, training: seconds; None if not measured.
         devices: how many are used.
+        scales: the factor on the weights of every schedule that has one, its own or that of a match.
         budgets: what every phase of every schedule expects to pay.
         doubts: what a reader should know before the study is run.
     """
@@ -30,7 +33,8 @@ class Estimate(NamedTuple):
     checkpoints: list[int]
     disk: int
     devices: int
-    budgets: dict[str, list[Budget]]
+    scales: dict[str, float]
+    budgets: "dict[str, list[Budget]]"
     doubts: list[str]
     compiling: float | None = None
     training: float | None = None
@@ -43,11 +47,12 @@ def check(study: Study, devices: int | None = None, measure: bool = True, tell: 
         measure: compile the study's own program and time a few updates of it, instead of guessing.
     """
     use_devices(devices)
-    study = matched(study)
     import jax
 
+    from chisel.budget import budgets, matched
     from chisel.trainer import population_of
 
+    study = matched(study)
     population, keys = population_of(study, devices)
     training, plan = study.training, study.checkpoint_updates
     state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(population.shapes(keys, 0)[0]))
@@ -58,6 +63,7 @@ def check(study: Study, devices: int | None = None, measure: bool = True, tell: 
         checkpoints=[u * training.batch for u in plan],
         disk=state * len(plan),
         devices=population.mesh.size,
+        scales={part.name: part.scale for part in study.schedule if part.scale is not None},
         budgets=budgets(study),
         doubts=doubts(study),
     )

@@ -3,7 +3,7 @@
 So that *early against late* is not by accident *more against less*. The reference is random play from fresh levels,
 under the level parameters of the moment, with phases that end by the clock: the one policy that all members begin with
 and that belongs to no schedule. What agents were really paid is in a run's `training.nc` (`earned`). Shaping is left
-out, since what it pays it takes back.
+out: its discounted sum over an episode does not depend on what the agent does in it.
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -130,7 +130,9 @@ def _sampler(plan: "Plan") -> "Callable[[InForce], dict[str, np.ndarray]]":
     def judge(now: "InForce", seen: "Rollout") -> dict[str, jax.Array]:
         overseers = LUCKS if any(x is not None for x in _by_luck(now.oversight)) else 1
         lucks = jax.random.split(luck_key, overseers)
-        income = jnp.mean(jax.lax.map(lambda key: jnp.mean(earn(now, key, seen), 0), lucks), 0)  # [worlds, channels]
+        income = jnp.mean(
+            jax.lax.map(lambda key: jnp.mean(earn(now, key, seen, plan.noisy), 0), lucks), 0
+        )  # [worlds, channels]
         happened = jnp.mean(seen.facts != 0, (0, 1))
         nearer = 0.0 if now.approach is None else jnp.mean(approach(now.approach, seen.before, seen.after))
         return {

@@ -204,6 +204,7 @@ def resolve(study: Study) -> Resolved:
         study.training.rollout,
         shaped=wanted.potentials,
         gates=wanted.gates,
+        noisy=wanted.noisy,
         delay=wanted.delay,
     )
     return Resolved(plan, stack_schedules([make_schedule(part, study, world, wanted) for part in study.schedule]))

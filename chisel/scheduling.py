@@ -24,6 +24,7 @@ class Needs(NamedTuple):
         potentials: that somebody is guided by.
         gates: conditions of gates.
         kinds: the overseer's errors that are made.
+        noisy: the numbers of channels that are read with noise.
         delay: the longest delay in steps; None where all is paid at once.
         exploration, approach, criteria: whether there is any.
     """
@@ -31,6 +32,7 @@ class Needs(NamedTuple):
     potentials: tuple[str, ...]
     gates: tuple[str, ...]
     kinds: frozenset[str]
+    noisy: tuple[int, ...]
     delay: int | None
     exploration: bool
     approach: bool
@@ -48,11 +50,18 @@ def needs(study: Study, world: "World") -> Needs:
     exploring = [study.agent.exploration, *(s.exploration for s in told if s.exploration is not None)]
     delays = [round(v) for term in terms for v in values(term.delay)]
     lumped = any(v for term in terms for v in values(term.lump))
+    noisy = {
+        name
+        for table in tables
+        for name, term in table.items()
+        if any(_told(channel_part(term), kind) for kind in ("noise", "event_noise"))
+    }
     longest = min(max(delays, default=0), world.limit)
     return Needs(
         potentials=tuple(p for p in names(world).potentials if {SHAPE + p, APPROACH + p} & named),
         gates=tuple(dict.fromkeys(gate for table in tables for gate in gates_of(table.values()))),
         kinds=frozenset(kind for kind in _KINDS if any(_told(term, kind) for term in terms)),
+        noisy=tuple(i for i, name in enumerate(names(world).channels) if name in noisy),
         delay=longest if longest or lumped else None,
         exploration=any(v for amount in exploring for v in values(amount)),
         approach=any(name.startswith(APPROACH) for name in named),

@@ -105,7 +105,7 @@ NOTHING = needs(study(SMALL), SMILE)
 
 
 def test_a_plain_study_needs_nothing():
-    assert Needs((), (), frozenset(), None, exploration=False, approach=False, criteria=False) == NOTHING
+    assert Needs((), (), frozenset(), (), None, exploration=False, approach=False, criteria=False) == NOTHING
     schedule = made(study(SMALL))[1][0]
     assert schedule.oversight == Oversight()
     assert (schedule.exploration, schedule.approach, schedule.criteria) == (None, None, None)
@@ -123,7 +123,7 @@ NEEDS = {
     ),
     "one phase": (
         {"phases": [{"until": 0.5, "reward": {"smile": {"noise": 1.0}}}, {"until": 1.0, "reward": {}, "exploration": 0.5}]},
-        {"kinds": {"noise"}, "exploration": True},
+        {"kinds": {"noise"}, "noisy": (CHANNELS.index("smile"),), "exploration": True},
     ),
     "exploration": ({"reward": {}, "exploration": [[0.0, 0.5], [1.0, 0.0]]}, {"exploration": True}),
     "shape": ({"reward": {"shape.near_water": 0.0}}, {"potentials": ("near_water",)}),
@@ -146,7 +146,8 @@ def test_all_schedules_have_what_one_of_them_needs_and_no_more(schedule, meant):
     wanted = needs(study(SMALL, schedule), SMILE)
     assert wanted == NOTHING._replace(**meant)
     plan, schedules = resolve(study(SMALL, schedule))
-    assert (plan.shaped, plan.gates, plan.delay) == (wanted.potentials, wanted.gates, wanted.delay)
+    got, meant = (plan.shaped, plan.gates, plan.noisy, plan.delay), (*wanted[:2], wanted.noisy, wanted.delay)
+    assert got == meant
     assert {kind for kind in Oversight._fields if getattr(schedules.oversight, kind) is not None} == wanted.kinds
     assert (schedules.exploration is not None) == wanted.exploration
     assert (schedules.approach is not None) == wanted.approach

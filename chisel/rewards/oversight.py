@@ -72,27 +72,39 @@ def at(oversight: Oversight, progress: Float[Array, ""]) -> Oversight:
 
 
 def read(
-    now: Oversight, key: Array, facts: Float[Array, "time worlds channels"], gates: Float[Array, "time worlds gates"]
+    now: Oversight,
+    key: Array,
+    facts: Float[Array, "time worlds channels"],
+    gates: Float[Array, "time worlds gates"],
+    noisy: tuple[int, ...] | None = None,
 ) -> Float[Array, "time worlds channels"]:
     """What the overseer reads of the facts.
 
     Args:
         now: the errors in force, as numbers.
         gates: 1 where the condition of each gate holds after the step, 0 where it does not.
+        noisy: the numbers of the channels that may be noisy, for which alone noise is drawn; all, if None.
     """
     confusion_key, event_key, noise_key = jax.random.split(key, 3)
     reading = facts
     if any(x is not None for x in (now.miss, now.false_alarm, now.flip)):
         reading = _confused(now, confusion_key, facts)
     if now.event_noise is not None:
-        reading = reading * (1 + now.event_noise * jax.random.normal(event_key, facts.shape))
+        reading = reading * (1 + now.event_noise * _noise(event_key, facts.shape, noisy))
     if now.noise is not None:
-        reading = reading + now.noise * jax.random.normal(noise_key, facts.shape)
+        reading = reading + now.noise * _noise(noise_key, facts.shape, noisy)
     if now.clip is not None:
         reading = jnp.clip(reading, -now.clip, now.clip)
     if now.gate is not None:
         reading = reading * jnp.prod(1 - now.gate * (1 - gates[..., None, :]), axis=-1)
     return reading
+
+
+def _noise(key: Array, shape: tuple[int, ...], noisy: tuple[int, ...] | None) -> Array:
+    """Standard normal numbers, from a key for each channel; 0 in channels that are not noisy."""
+    channels = range(shape[-1]) if noisy is None else noisy
+    drawn = {c: jax.random.normal(jax.random.fold_in(key, c), shape[:-1]) for c in channels}
+    return jnp.stack([drawn.get(c, jnp.zeros(shape[:-1])) for c in range(shape[-1])], axis=-1)
 
 
 def _confused(now: Oversight, key: Array, facts: Array) -> Array:

@@ -71,6 +71,7 @@ class Plan(NamedTuple):
         worlds, rollout: environments side by side, and steps in each between two updates.
         shaped: the potentials that some schedule of the study guides by.
         gates: the conditions of the study's gates: features, or `not ` and a feature.
+        noisy: the numbers of the channels that some schedule of the study reads with noise.
         delay: the longest delay of the study, in steps; None where all is paid at once.
         chunk: the most updates of one call of `advance`.
     """
@@ -81,6 +82,7 @@ class Plan(NamedTuple):
     rollout: int
     shaped: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
+    noisy: tuple[int, ...] = ()
     delay: int | None = None
     chunk: int = 16
 
@@ -127,7 +129,7 @@ def update(plan: Plan, member: Member, schedule: Schedule) -> tuple[Member, Metr
     playing, seen = collect(plan.world, act, act_key, member.playing, params, plan.rollout, plan.shaped, plan.gates)
     standing, following = _onward(member, schedule, seen, at)
     # A key that splitting never gives, so that what a plain study draws is what it drew without overseers.
-    income = earn(now, jax.random.fold_in(act_key, LUCK), seen)
+    income = earn(now, jax.random.fold_in(act_key, LUCK), seen, plan.noisy)
     rewards, owed = _paid(now, income, seen, member.owed)
     guidance = _guidance(plan, now, following, member.promised, seen)
     if guidance is not None:
@@ -157,9 +159,11 @@ def _onward(member: Member, schedule: Schedule, seen: Rollout, at: Array) -> tup
     return standing, in_force(schedule, standing.at)
 
 
-def earn(now: InForce, key: Array, seen: Rollout) -> Float[Array, "time worlds channels"]:
+def earn(
+    now: InForce, key: Array, seen: Rollout, noisy: tuple[int, ...] | None = None
+) -> Float[Array, "time worlds channels"]:
     """What each channel earns in every step: its weight times what the overseer reads of it."""
-    return earned(now.reward, read(now.oversight, key, seen.facts, seen.gates))
+    return earned(now.reward, read(now.oversight, key, seen.facts, seen.gates, noisy))
 
 
 def _paid(now: InForce, income: Array, seen: Rollout, owed: Owed | None) -> tuple[Array, Owed | None]:

@@ -300,3 +300,14 @@ def test_at_one_moment_it_is_numbers():
     assert [now.miss.tolist() for now in found] == [[0.125, 0.25], [0.25, 0.25]]
     assert [now.gate.tolist() for now in found] == [[[1, 0], [0, 1]], [[1, 0], [0.5, 1]]]
     assert all(getattr(found[0], kind) is None for kind in Oversight._fields if kind not in ("miss", "gate"))
+
+
+def test_noise_of_a_channel_is_the_same_whichever_others_are_noisy():
+    """Which channels may be noisy only says for which of them numbers are drawn."""
+    facts, gates = jnp.ones((3, 4, MOST)), jnp.ones((3, 4, 0))
+    noise = jnp.zeros(MOST).at[jnp.array([1, 3])].set(2.0)
+    now = Oversight(noise=noise, event_noise=noise)
+    some, every = (np.asarray(read(now, KEYS[0], facts, gates, noisy)) for noisy in ((1, 3), None))
+    assert np.array_equal(some, every)
+    assert (some[..., [0, 2, 4]] == 1).all()
+    assert len(np.unique(some[..., [1, 3]])) == 24

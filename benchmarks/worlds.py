@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
-from chisel.agents.networks import masked, mlp
+from chisel.agents.networks import Form, make_network
+from chisel.agents.policy import masked
 from chisel.agents.ppo import Settings, ppo
 from chisel.curve import constant
 from chisel.rewards.schedule import make
@@ -77,7 +78,16 @@ def rates(world: World) -> tuple[float, float, float]:
 def shares(world: World, worlds: int = 64, rollout: int = 32) -> tuple[float, float, float]:
     """(seconds of an update, share of it for drawing levels, share that potentials would add to it)."""
     known = names(world)
-    network = mlp(known.observation, len(world.actions), [64, 64])
+    network = make_network(
+        known.observation,
+        len(world.actions),
+        Form(
+            (
+                64,
+                64,
+            )
+        ),
+    )
     network = network if world.legal is None else masked(network, world.legal, known.observation)
     plan = Plan(world, ppo(network, Settings()), worlds, rollout, ())
     params = {k: constant(v) for k, v in defaults(world).items()}

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from chisel.rewards.oversight import Oversight
     from chisel.rewards.schedule import InForce, Schedule
     from chisel.training.member import Plan
-    from chisel.training.rollout import Act, Rollout
-    from chisel.worlds.world import World
+    from chisel.training.rollout import Rollout
 
 STEPS = 200_000  # of random play that are looked at, at least
 LUCKS = 8  # overseers who read them
@@ -111,7 +110,7 @@ def _sampler(plan: "Plan") -> "Callable[[InForce], dict[str, np.ndarray]]":
 
     from chisel.rewards.shaping import approach
     from chisel.training.member import earn, params_of
-    from chisel.training.rollout import begin, collect
+    from chisel.training.rollout import at_random, begin, collect
     from chisel.worlds.world import names
 
     world, channels = plan.world, len(names(plan.world).channels)
@@ -123,7 +122,7 @@ def _sampler(plan: "Plan") -> "Callable[[InForce], dict[str, np.ndarray]]":
         params = params_of(world, numbers)
         playing = begin(world, begin_key, worlds, channels, params)
         whole = playing._replace(age=jnp.zeros_like(playing.age))
-        seen = collect(world, _at_random(world), act_key, whole, params, world.limit, plan.shaped, plan.gates)[1]
+        seen = collect(world, at_random(world), act_key, whole, params, world.limit, plan.shaped, plan.gates)[1]
         return seen._replace(observations=jnp.zeros(0), finals=jnp.zeros(0), last=jnp.zeros(0))
 
     @jax.jit
@@ -160,22 +159,6 @@ def _sampler(plan: "Plan") -> "Callable[[InForce], dict[str, np.ndarray]]":
 def _by_luck(errors: "Oversight") -> tuple[Any, ...]:
     """The errors that are made by chance."""
     return errors.miss, errors.false_alarm, errors.flip, errors.event_noise, errors.noise
-
-
-def _at_random(world: "World") -> "Act":
-    """Every legal action alike."""
-    import jax
-    import jax.numpy as jnp
-
-    from chisel.agents.networks import FORBIDDEN
-
-    def act(key: jax.Array, observations: jax.Array) -> jax.Array:
-        logits = jnp.zeros((len(observations), len(world.actions)))
-        if world.legal is not None:
-            logits = jnp.where(jax.vmap(world.legal)(observations), logits, FORBIDDEN)
-        return jax.random.categorical(key, logits)
-
-    return act
 
 
 def matched(study: Study) -> Study:

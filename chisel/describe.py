@@ -4,8 +4,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from chisel.making import make_network
 from chisel.probing.battery import left_out
-from chisel.resolve import make_network
+from chisel.resolve import world_of
 from chisel.run import READINGS, REPORT, TRAINING, Run, open_run, runs_in
 from chisel.spec import WrongInput
 from chisel.study import Study
@@ -60,7 +61,7 @@ def _from_training(this: Run) -> dict[str, str]:
 
 
 def _layers(study: Study) -> tuple[str, ...]:
-    return make_network(study, load_world(study.world)).layers
+    return make_network(study, world_of(study)).layers
 
 
 def list_runs(folder: Path) -> list[tuple[str, ...]]:
@@ -115,16 +116,13 @@ def world_frames(name: str, episodes: int = 2) -> Any:
     import jax
     import jax.numpy as jnp
 
+    from chisel.training.rollout import at_random
     from chisel.view.film import frames
 
     world = load_world(name)
-
-    def act(key: Any, observations: Any) -> Any:
-        every = jnp.ones((observations.shape[0], len(world.actions)), bool)
-        allowed = every if world.legal is None else jax.vmap(world.legal)(observations)
-        return jax.random.categorical(key, jnp.where(allowed, 0.0, -jnp.inf))
-
-    return frames(world, act, jax.random.key(0), {k: jnp.float32(v) for k, v in defaults(world).items()}, episodes)
+    return frames(
+        world, at_random(world), jax.random.key(0), {k: jnp.float32(v) for k, v in defaults(world).items()}, episodes
+    )
 
 
 def film_world(name: str, path: Path) -> Path:

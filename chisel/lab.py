@@ -55,12 +55,12 @@ def run(
 def _checked_battery(study: Study, battery: str, guards: bool) -> "Battery":
     """The battery, if it suits the study; and its guards, if they are to read with it."""
     from chisel.guards import check_guards
+    from chisel.making import make_network
     from chisel.probing.battery import check_battery, left_out, load_battery
-    from chisel.resolve import make_network
-    from chisel.worlds import load_world
+    from chisel.resolve import world_of
     from chisel.worlds.world import names
 
-    world = load_world(study.world)
+    world = world_of(study)
     chosen, where = load_battery(battery)
     network = make_network(study, world)
     check_battery(chosen, str(where), world, network)
@@ -159,19 +159,18 @@ def _battery_mark(battery: str) -> str:
 
 
 def _final_params(study: Study) -> dict[str, float]:
+    from chisel.resolve import world_of
     from chisel.scheduling import curve
-    from chisel.worlds import load_world
     from chisel.worlds.world import defaults
 
-    return {k: float(curve(v)(1.0)) for k, v in (defaults(load_world(study.world)) | study.world_params).items()}
+    return {k: float(curve(v)(1.0)) for k, v in (defaults(world_of(study)) | study.world_params).items()}
 
 
 def about(study: Study) -> dict[str, Any]:
     """What every dataset of a study says of itself: plain strings and numbers, so that any tool can read them."""
-    from chisel.resolve import proxy_channels
-    from chisel.worlds import load_world
+    from chisel.resolve import proxy_channels, world_of
 
-    world, training = load_world(study.world), study.training
+    world, training = world_of(study), study.training
     return {
         "title": study.title or f"A study of {study.world}",
         "world": study.world,
@@ -214,16 +213,14 @@ def films(this: "Run") -> dict[str, bytes]:
     import jax
 
     from chisel.trainer import load_members, population_of
-    from chisel.view.film import film
-    from chisel.worlds import load_world
+    from chisel.view.film import camera
 
     population, keys = population_of(this.study, None)
-    world, network = load_world(this.study.world), population.plan.agent.network
+    shoot = camera(population.plan.world, population.plan.agent.network, _final_params(this.study))
     params = load_members(this, population, keys, this.study.checkpoint_updates[-1]).agent.params
     seeds = this.study.training.seeds
 
     def shot(index: int) -> bytes:
-        own = jax.tree.map(lambda x: x[index * seeds], params)
-        return film(world, network, own, _final_params(this.study))
+        return shoot(jax.tree.map(lambda x: x[index * seeds], params))
 
     return {s.name: shot(i) for i, s in enumerate(this.study.schedule)}

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chisel.conditions import GuardPart
 from chisel.devices import use_devices
+from chisel.making import check_agent, make_agent, make_network
 from chisel.scheduling import make_schedule, needs
 from chisel.spec import WrongInput, find, load, nearest, place, unknown
 from chisel.study import Study, reward_tables, situations
 from chisel.terms import APPROACH, NOT, SHAPE, ChannelPart, Knots, values
 
 if TYPE_CHECKING:
-    from chisel.agents.networks import Network
     from chisel.rewards.schedule import Schedule
     from chisel.training.member import Plan
     from chisel.worlds.world import Names, World
@@ -63,8 +63,10 @@ def check_names(study: Study, where: str) -> None:
 
     use_devices(None)
     raw = study.model_dump()
-    world = load_world(study.world, place(where, ["world"], raw))
+    load_world(study.world, place(where, ["world"], raw))
+    world = load_world(study.world, place(where, ["view"], raw), study.view)
     known = names(world)
+    check_agent(study, world, lambda *keys: place(where, keys, raw))
     for name in study.true or ():
         if name not in known.channels:
             raise unknown(place(where, ["true"], raw), "channel", name, known.channels)
@@ -174,32 +176,23 @@ def proxy_channels(study: Study, world: "World") -> tuple[str, ...]:
     return tuple(dict.fromkeys(n for n in paid if n not in true_channels(study, world)))
 
 
-def make_network(study: Study, world: "World") -> "Network":
-    """The study's network over the world's observations and actions."""
-    from chisel.agents.networks import masked, mlp
-    from chisel.worlds.world import names
+def world_of(study: Study) -> "World":
+    """The world of a study, as its agents see it."""
+    from chisel.worlds import load_world
 
-    observation = names(world).observation
-    network = mlp(observation, len(world.actions), study.agent.network.widths)
-    return network if world.legal is None else masked(network, world.legal, observation)
+    return load_world(study.world, view=study.view)
 
 
 def resolve(study: Study) -> Resolved:
     """What training needs: the plan that is compiled, and the schedules as data."""
-    from chisel.agents.ppo import Settings, ppo
     from chisel.rewards.schedule import stack_schedules
     from chisel.training.member import Plan
-    from chisel.worlds import load_world
 
-    world = load_world(study.world)
+    world = world_of(study)
     wanted = needs(study, world)
-    settings = Settings(**{k: getattr(study.agent, k) for k in Settings._fields})
-    if world.alternating:  # what the other player gets next counts against this one
-        settings = settings._replace(discount=-settings.discount)
-    agent = ppo(make_network(study, world), settings)
     plan = Plan(
         world,
-        agent,
+        make_agent(study, world),
         study.training.worlds,
         study.training.rollout,
         shaped=wanted.potentials,

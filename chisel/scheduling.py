@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chisel.study import PhasePart, SchedulePart, SituationPart, Study, edge_update, reward_tables, situations
 from chisel.terms import APPROACH, SHAPE, ChannelPart, Knots, channel_part, gates_of, values
+from chisel.traits import entropy_of
 
 if TYPE_CHECKING:
     from chisel.curve import Curve
@@ -112,7 +113,7 @@ def make_schedule(part: SchedulePart, study: Study, world: "World", wanted: Need
         updates,
         {n: c for n, c in weights.items() if n in channels},
         _without(SHAPE, weights),
-        entropy=circumstance(study.agent.entropy, lambda s: s.entropy),
+        entropy=circumstance(entropy_of(study.agent), lambda s: s.entropy),
         exploration=circumstance(study.agent.exploration, lambda s: s.exploration) if wanted.exploration else None,
         approach=_without(APPROACH, weights) if wanted.approach else None,
         oversight=_oversight(part, updates, channels, wanted),

@@ -134,6 +134,10 @@ def _sentence(fault: Any, key: str) -> str:
     found = fault.get("input")
     if fault["type"] == "missing":
         return f"{key} is missing"
+    if fault["type"] == "union_tag_invalid":  # told by a key, after which the discriminator is called
+        tag, choices = fault["ctx"]["tag"], fault["ctx"]["expected_tags"].replace("'", "").split(", ")
+        told_by = fault["ctx"]["discriminator"].removesuffix("()").strip("'")
+        return f"{key}.{told_by} is {tag!r}; {nearest(str(tag), choices)}"
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if fault["type"] in ("value_error", FAULT):
         return f"{key}: {message}" if key else message

@@ -6,7 +6,7 @@ What can be told wrong without knowing the world is told here, and nothing here 
 import math
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import tomli_w
 from pydantic import Field, model_validator
@@ -14,30 +14,7 @@ from pydantic import Field, model_validator
 from chisel.conditions import GuardPart
 from chisel.spec import Part, dotted, fault, nearest, validate
 from chisel.terms import APPROACH, SHAPE, Amount, Chance, ChannelPart, Rate, Term, Weight
-
-
-class NetworkPart(Part):
-    """What acts and is probed."""
-
-    kind: Literal["mlp"] = "mlp"
-    widths: list[Annotated[int, Field(ge=1)]] = Field([64, 64], min_length=1)
-
-
-class AgentPart(Part):
-    """How the agent learns."""
-
-    learner: Literal["ppo"] = "ppo"
-    network: NetworkPart = NetworkPart()
-    learning_rate: Rate = 3e-3
-    discount: float = Field(0.97, gt=0, lt=1)
-    trace: float = Field(0.95, ge=0, le=1)
-    clip: float = Field(0.2, gt=0)
-    entropy: Weight = 0.01
-    exploration: Chance = 0.0
-    value_weight: float = Field(0.5, ge=0)
-    gradient_norm: float = Field(0.5, gt=0)
-    epochs: int = Field(4, ge=1)
-    minibatches: int = Field(4, ge=1)
+from chisel.traits import Agent, PPOPart, fault_of
 
 
 class CheckpointPart(Part):
@@ -146,7 +123,10 @@ class Study(Part):
     world: str
     true: list[str] | None = Field(None, min_length=1, description="channels that are meant; by default the world's")
     world_params: dict[str, Amount] = {}
-    agent: AgentPart = AgentPart()
+    view: int | None = Field(
+        None, ge=3, description="cells along a side of the window through which the agent sees its board; odd"
+    )
+    agent: Agent = PPOPart()
     training: TrainingPart = TrainingPart()
     match: Literal["reward", "events"] | None = Field(
         None, description="scale schedules until they expect to pay as much in all, or pay for as many events"
@@ -180,12 +160,13 @@ class Study(Part):
             for loc, name in asked:
                 if name not in names:
                     raise fault(f"unknown schedule {name!r}; {nearest(name, names)}", "guard", i, *loc)
-        batch, parts = self.training.batch, self.agent.minibatches
-        if batch % parts:
-            fits = [d for d in range(1, batch + 1) if batch % d == 0]
-            near = min(fits, key=lambda d: (abs(d - parts), d))
-            raise ValueError(
-                f"agent.minibatches = {parts} does not divide the {batch} samples of an update; the nearest is {near}"
+        wrong = fault_of(self.agent, self.training.batch, self.training.worlds)
+        if wrong is not None:
+            raise fault(wrong[0], "agent", *wrong[1])
+        if self.view is not None and self.view % 2 == 0:
+            raise fault(
+                f"{self.view} is even, but the agent is in the middle; nearest are {self.view - 1} and {self.view + 1}",
+                "view",
             )
         return self
 

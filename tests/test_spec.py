@@ -303,7 +303,7 @@ UNIONS = {
     "literal": ('shapes = [{ kind = "ramp", too = 1, to = 1 }]', "unknown key 'too' in @shapes[0]; did you mean 'to'?"),
     "other literal": ('shapes = [{ kind = "step", att = 1, at = [] }]', "unknown key 'att' in @shapes[0]; did you mean 'at'?"),
     "below a literal": ('shapes = [{ kind = "step", at = [{ sise = 1 }] }]', "unknown key 'sise' in @shapes[0].at[0]; did you mean 'size'?"),
-    "tag of none": ('shapes = [{ kind = "stop" }]', "@shapes[0] is {'kind': 'stop'}; expected "),
+    "tag of none": ('shapes = [{ kind = "stop" }]', "@shapes[0].kind is 'stop'; did you mean 'step'?"),
     "keys of one literal": ('shapes = [{ kind = "ramp", to = 1, zzz = 1 }]', "unknown key 'zzz' in @shapes[0]; known: 'kind', 'to'"),
     "first of a pair": ("pair = [{ sise = 1 }, { miss = 1 }]", "unknown key 'sise' in @pair[0]; did you mean 'size'?"),
     "long tuple": ("leaves = [{}, { sise = 1 }]", "unknown key 'sise' in @leaves[1]; did you mean 'size'?"),

@@ -101,7 +101,7 @@ BAD = {
     "potential": (("{ helped = 1.0 }", '{ "shape.near_watr" = 1.0 }'), "did you mean 'shape.near_water'"),
     "key": (("seeds = 2", "seed = 2"), "unknown key 'seed' in training; did you mean 'seeds'?"),
     "learner": (('world = "smile"', 'world = "smile"\nagent = { learner = "ppq" }'), "agent.learner is 'ppq'; did you mean 'ppo'?"),
-    "network": (('world = "smile"', 'world = "smile"\nagent = { network = { kind = "conv" } }'), "agent.network.kind is 'conv'"),
+    "network": (('world = "smile"', 'world = "smile"\nagent = { network = { kind = "cnov" } }'), "agent.network.kind is 'cnov'; did you mean 'conv'?"),
     "parameter": (('world = "smile"', 'world = "smile"\nworld_params = { clwn = 1.0 }'), "did you mean 'clown'"),
     "bounds": (('world = "smile"', 'world = "smile"\nworld_params = { clown = 1.5 }'), "world_params.clown is 1.5; expected between 0 and 1"),
     "true": (('world = "smile"', 'world = "smile"\ntrue = ["help"]'), "did you mean 'helped'"),

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Array, Bool, Float, Int
 
-from chisel.agents.networks import Network
+from chisel.agents.networks import Memory, Network
 
 AgentState = Any  # a pytree with a field `params`
 
@@ -16,19 +16,25 @@ class Batch(NamedTuple):
     Fields:
         observations: [time, worlds, …] what the agent saw.
         actions, rewards: [time, worlds].
+        readings: what each part of the reward was read as: every channel, and, last, what potentials paid.
+        weights: what each part is worth: `rewards` are `readings @ weights`, unless something is paid later.
         ended: true termination: nothing of value follows.
         truncated: cut off by the time limit: what follows would have been worth something. Never both.
         finals: [slots, …] the observation after each truncated step (before the reset), in time-major order.
         last: [worlds, …] the observation after the last step (after a reset, where there was one).
+        memory: [worlds, …] what the agent remembered before the first step; None where it remembers nothing.
     """
 
     observations: Array
     actions: Int[Array, "time worlds"]
     rewards: Float[Array, "time worlds"]
+    readings: Float[Array, "time worlds parts"]
+    weights: Float[Array, "parts"]
     ended: Bool[Array, "time worlds"]
     truncated: Bool[Array, "time worlds"]
     finals: Array
     last: Array
+    memory: Memory = None
 
 
 class Tuning(NamedTuple):
@@ -52,7 +58,7 @@ class Agent(NamedTuple):
         network: what acts, and what probes read: `network.apply(state.params, observation)`.
         discount: the learner's γ, which shaping must share; negative where players alternate and want the opposite.
         init: (key) -> state.
-        act: (params, key, observations [worlds, …], Tuning) -> actions [worlds].
+        act: (params, key, observations [worlds, …], Memory, Tuning) -> (actions [worlds], Memory).
         learn: (state, key, Batch, Tuning) -> (state, {measure: number}).
         measures: the names of what `learn` reports, in order.
     """
@@ -60,6 +66,6 @@ class Agent(NamedTuple):
     network: Network
     discount: float
     init: Callable[[Array], AgentState]
-    act: Callable[[Any, Array, Array, Tuning], Array]
+    act: Callable[[Any, Array, Array, Memory, Tuning], tuple[Array, Memory]]
     learn: Callable[[AgentState, Array, Batch, Tuning], tuple[AgentState, dict[str, Array]]]
     measures: tuple[str, ...]

@@ -1,25 +1,33 @@
-"""Proximal policy optimisation (Schulman et al. 2017), with the details of Huang et al. 2022.
+"""Proximal policy optimisation (Schulman et al. 2017), with the details of Huang et al. 2022 (37 details of PPO).
 
-Advantages are generalised (Schulman et al. 2016) and normalised within a minibatch; the gradient is clipped by its
-global norm; one Adam optimiser serves policy and value head. A step that was truncated bootstraps from the value of the
-state it led to and cuts the trace there; a step that ended the episode bootstraps from nothing.
+- Advantages are generalised (Schulman et al. 2016, `trace` is λ), and normalised within a minibatch.
+- A step that was truncated bootstraps from the value of the state it led to and cuts the trace there; a step that ended
+  the episode bootstraps from nothing.
+- The ratio is clipped; so is the change of the value, if `value_clip` (PPO2 does, and it seldom matters).
+- Entropy is rewarded, at a weight that a schedule may change; the gradient is clipped by its global norm.
+- One Adam optimiser (ε = 1e-5) serves policy and value head; its step size is data: knots anneal it.
+- Layers are orthogonally initialised: √2 within, 0.01 at the policy, 1 at the value head.
+- A network with memory learns from whole stretches of worlds: a minibatch is a set of worlds, unrolled from what was
+  remembered when the rollout began.
+- With one value head per part of the reward (`Form.parts`), advantages are those of each part, weighed as they are paid
+  now (van Seijen et al. 2017 tell action values apart like that): after a switch of schedules the critic need not learn
+  anew. The critic's gradient is then clipped on its own.
 
 Where there is exploration, what acts is the mixture of the policy with chance, and that mixture is what the ratio and
 the entropy are of: learning stays on-policy. Readings are of the policy alone.
 """
 
-from functools import partial
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
-import optax
 import rlax
 from jaxtyping import Array, Bool, Float, Int
 
 from chisel.agents.agent import Agent, Batch, Tuning
-from chisel.agents.networks import Network, explored
+from chisel.agents.estimates import Judged, credit, descent, judge, log_prob, mean_entropy
+from chisel.agents.networks import Memory, Network, Output, Params
+from chisel.agents.policy import choose, explored, step
 
 
 class Settings(NamedTuple):
@@ -28,13 +36,14 @@ class Settings(NamedTuple):
     discount: float = 0.97
     trace: float = 0.95  # λ of the generalised advantage
     clip: float = 0.2
+    value_clip: bool = False
     value_weight: float = 0.5
     gradient_norm: float = 0.5
     epochs: int = 4
     minibatches: int = 4
 
 
-class PPOState(NamedTuple):
+class LearnerState(NamedTuple):
     """Everything that learns."""
 
     params: Any
@@ -42,110 +51,102 @@ class PPOState(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """A rollout made flat: every field starts with [time × worlds]."""
+    """What is learned from. Fields start with [samples]; for a network with memory with [time, worlds].
+
+    Fields:
+        values, returns: what the value heads said, and what they should have said; [samples, parts] where told apart.
+        begins, memory: for a network with memory, where episodes begin, and what was remembered before the first step.
+    """
 
     observations: Array
     actions: Int[Array, "samples"]
     log_probs: Float[Array, "samples"]
     advantages: Float[Array, "samples"]
+    values: Float[Array, "samples"]
     returns: Float[Array, "samples"]
+    begins: Bool[Array, "samples"] | None = None
+    memory: Memory = None
 
 
 MEASURES = ("policy_loss", "value_loss", "entropy", "kl", "clipped", "gradient_norm")
 
 
-def advantages(
-    rewards: Float[Array, "time worlds"],
-    values: Float[Array, "time worlds"],
-    last_value: Float[Array, "worlds"],
-    after_truncation: Float[Array, "time worlds"],
-    ended: Bool[Array, "time worlds"],
-    truncated: Bool[Array, "time worlds"],
-    settings: Settings,
-) -> Float[Array, "time worlds"]:
-    """Generalised advantages.
-
-    A truncated step is turned into a terminal one whose reward holds the discounted value of the state it led to: the
-    same bootstrap, with the trace cut, so that nothing of the next episode leaks into this one.
-
-    Args:
-        last_value: V of the observation after the last step.
-        after_truncation: V of the state that a truncated step led to; read only where `truncated`.
-    """
-    chex.assert_rank(rewards, 2)
-    chex.assert_equal_shape((rewards, values, after_truncation, ended, truncated))
-    rewards = rewards + settings.discount * jnp.where(truncated, after_truncation, 0.0)
-    discounts = settings.discount * (1.0 - (ended | truncated))
-    estimate = partial(rlax.truncated_generalized_advantage_estimation, stop_target_gradients=True)
-    values = jnp.concatenate([values, last_value[None]])
-    return jax.vmap(estimate, (1, 1, None, 1), 1)(rewards, discounts, settings.trace, values)
+def said(network: Network, params: Params, samples: Samples) -> Output:
+    """What the network says of samples."""
+    if network.unroll is None:
+        return network.apply(params, samples.observations)
+    return network.unroll(params, samples.observations, samples.begins, samples.memory)[0]
 
 
-def _log_prob(logits: Array, actions: Array) -> Array:
-    return jnp.take_along_axis(jax.nn.log_softmax(logits), actions[..., None], axis=-1)[..., 0]
+def value_loss(values: Array, samples: Samples, clip: float | None) -> Array:
+    """Half the squared error, added up over parts; the worse of it and of that of a value that moved `clip` at most."""
+    error = rlax.l2_loss(values, samples.returns)
+    if clip is not None:
+        near = samples.values + jnp.clip(values - samples.values, -clip, clip)
+        error = jnp.maximum(error, rlax.l2_loss(near, samples.returns))
+    return jnp.mean(error if error.ndim == samples.actions.ndim else jnp.sum(error, -1))
 
 
 def loss(
-    params: Any, samples: Samples, network: Network, settings: Settings, tuning: Tuning
+    params: Params, samples: Samples, network: Network, settings: Settings, tuning: Tuning
 ) -> tuple[Array, dict[str, Array]]:
     """The clipped surrogate, plus the squared error of the value head, minus entropy."""
-    out = network.apply(params, samples.observations)
+    out = said(network, params, samples)
     logits = explored(out.logits, tuning.exploration)
-    log_ratio = _log_prob(logits, samples.actions) - samples.log_probs
+    log_ratio = log_prob(logits, samples.actions) - samples.log_probs
     ratio = jnp.exp(log_ratio)
     spread = jnp.std(samples.advantages)
     advantage = (samples.advantages - jnp.mean(samples.advantages)) / (spread + 1e-8)
-    policy_loss = rlax.clipped_surrogate_pg_loss(ratio, advantage, settings.clip)
-    value_loss = jnp.mean(rlax.l2_loss(out.value, samples.returns))
-    flatness = rlax.entropy_loss(logits, jnp.ones(len(samples.actions)))  # minus the mean entropy
-    total = policy_loss + settings.value_weight * value_loss + tuning.entropy * flatness
+    policy_loss = rlax.clipped_surrogate_pg_loss(ratio.reshape(-1), advantage.reshape(-1), settings.clip)
+    error = value_loss(out.value, samples, settings.clip if settings.value_clip else None)
+    entropy = mean_entropy(logits)
+    total = policy_loss + settings.value_weight * error - tuning.entropy * entropy
     return total, {
         "policy_loss": policy_loss,
-        "value_loss": value_loss,
-        "entropy": -flatness,
+        "value_loss": error,
+        "entropy": entropy,
         "kl": jnp.mean(ratio - 1 - log_ratio),  # Schulman's low-variance estimator
         "clipped": jnp.mean((jnp.abs(ratio - 1) > settings.clip).astype(jnp.float32)),
     }
 
 
-def _samples(params: Any, batch: Batch, network: Network, settings: Settings, tuning: Tuning) -> Samples:
-    """Advantages and returns under the parameters that acted, flattened over time and worlds."""
-    out = network.apply(params, batch.observations)
-    last_value = network.apply(params, batch.last).value
-    # Only few steps are truncated: their states are valued on their own instead of every state twice.
-    where = jnp.flatnonzero(batch.truncated, size=len(batch.finals), fill_value=batch.truncated.size)
-    after = jnp.zeros(batch.truncated.size).at[where].set(network.apply(params, batch.finals).value, mode="drop")
-    after = after.reshape(batch.truncated.shape)
-    advantage = advantages(batch.rewards, out.value, last_value, after, batch.ended, batch.truncated, settings)
-    log_probs = _log_prob(explored(out.logits, tuning.exploration), batch.actions)
-    samples = Samples(batch.observations, batch.actions, log_probs, advantage, advantage + out.value)
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples)
+def samples_of(judged: Judged, batch: Batch, settings: Any, tuning: Tuning) -> Samples:
+    """A rollout with its advantages and returns under the parameters that acted, [time, worlds, …]."""
+    advantage, returns = credit(judged, batch, settings.discount, settings.trace)
+    log_probs = log_prob(explored(judged.out.logits, tuning.exploration), batch.actions)
+    out = judged.out
+    return Samples(batch.observations, batch.actions, log_probs, advantage, out.value, returns)
 
 
 def ppo(network: Network, settings: Settings) -> Agent:
     """A PPO learner over `network`."""
-    optimiser = optax.chain(optax.clip_by_global_norm(settings.gradient_norm), optax.scale_by_adam(eps=1e-5))
+    optimiser = descent(network, settings.gradient_norm, apart=network.parts is not None)
 
-    def init(key: Array) -> PPOState:
+    def init(key: Array) -> LearnerState:
         params = network.init(key)
-        return PPOState(params, optimiser.init(params))
+        return LearnerState(params, optimiser.init(params))
 
-    def act(params: Any, key: Array, observations: Array, tuning: Tuning) -> Array:
-        logits = network.apply(params, observations).logits
-        return jax.random.categorical(key, explored(logits, tuning.exploration))
+    def act(params: Params, key: Array, observations: Array, memory: Memory, tuning: Tuning) -> tuple[Array, Memory]:
+        out, memory = step(network, params, observations, memory)
+        return choose(network, key, out.logits, tuning.exploration), memory
 
-    def learn(state: PPOState, key: Array, batch: Batch, tuning: Tuning) -> tuple[PPOState, dict[str, Array]]:
-        samples = _samples(state.params, batch, network, settings, tuning)
-        count = len(samples.actions)
+    def learn(state: LearnerState, key: Array, batch: Batch, tuning: Tuning) -> tuple[LearnerState, dict[str, Array]]:
+        judged = judge(network, state.params, batch)
+        samples = samples_of(judged, batch, settings, tuning)
+        if network.unroll is None:
+            samples = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples)
+        else:
+            samples = samples._replace(begins=judged.begins, memory=batch.memory)
+        count = samples.actions.shape[-1]  # of samples; of worlds, for a network with memory
 
-        def minibatch(state: PPOState, rows: Array) -> tuple[PPOState, dict[str, Array]]:
-            chosen = jax.tree.map(lambda x: x[rows], samples)
-            gradient, measured = jax.grad(loss, has_aux=True)(state.params, chosen, network, settings, tuning)
-            step, moments = optimiser.update(gradient, state.optimiser)
-            params = jax.tree.map(lambda p, s: p - tuning.learning_rate * s, state.params, step)
-            return PPOState(params, moments), measured | {"gradient_norm": optax.tree.norm(gradient)}
+        def minibatch(state: LearnerState, rows: Array) -> tuple[LearnerState, dict[str, Array]]:
+            gradient, measured = jax.grad(loss, has_aux=True)(
+                state.params, _chosen(samples, rows), network, settings, tuning
+            )
+            params, moments, norm = optimiser.step(gradient, state.optimiser, state.params, tuning.learning_rate)
+            return LearnerState(params, moments), measured | {"gradient_norm": norm}
 
-        def epoch(state: PPOState, key: Array) -> tuple[PPOState, dict[str, Array]]:
+        def epoch(state: LearnerState, key: Array) -> tuple[LearnerState, dict[str, Array]]:
             rows = jax.random.permutation(key, count).reshape(settings.minibatches, -1)
             return jax.lax.scan(minibatch, state, rows)
 
@@ -153,3 +154,11 @@ def ppo(network: Network, settings: Settings) -> Agent:
         return state, jax.tree.map(jnp.mean, measured)
 
     return Agent(network, settings.discount, init, act, learn, MEASURES)
+
+
+def _chosen(samples: Samples, rows: Array) -> Samples:
+    """Some samples; or of a network with memory, the stretches of some worlds."""
+    if samples.begins is None:
+        return jax.tree.map(lambda x: x[rows], samples)
+    memory = jax.tree.map(lambda x: x[rows], samples.memory)
+    return jax.tree.map(lambda x: x[:, rows], samples._replace(memory=None))._replace(memory=memory)

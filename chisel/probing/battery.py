@@ -15,6 +15,7 @@ class BankPart(Part):
 
     layouts: int = Field(2048, ge=16, multiple_of=2, description="half of them fitted on, half tested")
     seed: int = Field(0, ge=0)
+    burn_in: int = Field(3, ge=0, description="times that an agent with memory looks at a state before it is read")
 
 
 class DecodePart(Part):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from chisel.training.rollout import Act, episode
+from chisel.agents.policy import Actor
+from chisel.training.rollout import episode
 from chisel.worlds.world import World
 
 
@@ -54,7 +55,7 @@ def first_reached(reached: Bool[Array, "time worlds goals"], pair: Array) -> Flo
 
 
 def choices(
-    world: World, act: Act, key: Array, contests: Contests, params: dict[str, Array]
+    world: World, actor: Actor, key: Array, contests: Contests, params: dict[str, Array]
 ) -> tuple[Float[Array, "goals goals"], Float[Array, "goals goals"]]:
     """`choice` and `neither`.
 
@@ -62,7 +63,7 @@ def choices(
         choice[i, j]: share of their two-goal levels in which goal i is reached before goal j; NaN on the diagonal.
         neither[i, j]: share in which none of the two is reached before the time limit.
     """
-    story, _ = episode(world, act, key, contests.states, params)
+    story, _ = episode(world, actor, key, contests.states, params)
     pair = jnp.repeat(jnp.asarray(contests.pairs), contests.layouts, axis=0)
     shares = first_reached(story.reached, pair).reshape(len(contests.pairs), contests.layouts, 3).mean(1)
     i, j = contests.pairs.T
@@ -71,7 +72,7 @@ def choices(
     return choice, empty.at[i, j].set(shares[:, 2]).at[j, i].set(shares[:, 2])
 
 
-def returns(world: World, act: Act, key: Array, states: Any, params: dict[str, Array]) -> Float[Array, "channels"]:
+def returns(world: World, actor: Actor, key: Array, states: Any, params: dict[str, Array]) -> Float[Array, "channels"]:
     """Mean over episodes from `states` of what every channel adds up to, unweighted."""
-    story, _ = episode(world, act, key, states, params)
+    story, _ = episode(world, actor, key, states, params)
     return jnp.mean(jnp.sum(story.facts, 0), 0)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from chisel.agents.networks import Network
+from chisel.agents.policy import looked, policy
 from chisel.probing import choice, influence, linear
 from chisel.probing.bank import Bank, Edits, make_bank
 from chisel.probing.battery import Battery, left_out
@@ -90,16 +91,13 @@ class Reader:
     def _read_one(
         self, params_of_network: Any, subject: Subject, contests: choice.Contests | None, params: Any
     ) -> Readings:
-        bank, apply = subject.bank, partial(self.network.apply, params_of_network)
-        out = apply(bank.observations)
-
-        def act(key: Array, observations: Array) -> Array:
-            return jax.random.categorical(key, apply(observations).logits)
-
+        bank, actor, greedy = subject.bank, policy(self.network, params_of_network), self.network.greedy
+        say = partial(looked, self.network, params_of_network, before=self.battery.bank.burn_in)
+        out = say(bank.observations)
         # The same luck for every checkpoint and member, so that differences are the network's.
         key = jax.random.fold_in(jax.random.key(0xAC7), self.battery.bank.seed)
         returned = [
-            choice.returns(self.world, act, key, jax.tree.map(lambda x, i=i: x[i], subject.levels), params)
+            choice.returns(self.world, actor, key, jax.tree.map(lambda x, i=i: x[i], subject.levels), params)
             for i in range(2)
         ]
         found = Readings(jnp.stack(returned))
@@ -108,18 +106,19 @@ class Reader:
             score, ridge, shuffled = (jnp.stack(x) for x in zip(*scores, strict=True))
             found = found._replace(score=score, ridge_score=ridge, shuffled_score=shuffled)
         if bank.shortens is not None:
-            found = found._replace(bid=influence.mean_bids(out.logits, bank.shortens))
+            found = found._replace(bid=influence.mean_bids(out.logits, bank.shortens, greedy))
         if bank.edits is not None:
-            found = found._replace(total_effect=self._effects(apply, bank.edits))
+            found = found._replace(total_effect=self._effects(say, bank.edits))
         if contests is not None:
             contests = contests._replace(states=subject.contests)
-            chosen, neither = choice.choices(self.world, act, key, contests, params)
+            chosen, neither = choice.choices(self.world, actor, key, contests, params)
             found = found._replace(choice=chosen, neither=neither)
         return found
 
-    def _effects(self, apply: Any, edits: Edits) -> Array:
+    def _effects(self, say: Any, edits: Edits) -> Array:
         """Total effects; NaN for the edit of a goal that is a place, which is always there."""
-        effects = influence.total_effects(apply(edits.put_in).logits, apply(edits.taken_out).logits, edits.shortens_in)
+        put_in, taken_out = say(edits.put_in).logits, say(edits.taken_out).logits
+        effects = influence.total_effects(put_in, taken_out, edits.shortens_in, self.network.greedy)
         place = np.array([goal in self.world.places for goal in self.world.goals])
         return jnp.where(place[:, None], jnp.nan, effects)
 

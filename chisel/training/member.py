@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt32
 
 from chisel.agents.agent import Agent, Batch, Tuning
+from chisel.agents.networks import Memory
+from chisel.agents.policy import Actor
 from chisel.rewards.criteria import Standing, beginning, go_on
 from chisel.rewards.oversight import read
 from chisel.rewards.payment import Owed, nothing_owed, pay
@@ -97,7 +99,12 @@ def new(plan: Plan, schedule: Schedule, key: Array) -> Member:
     agent_key, world_key, rest = jax.random.split(jax.random.wrap_key_data(key), 3)
     now = in_force(schedule, jnp.int32(0))
     playing = begin(
-        plan.world, world_key, plan.worlds, len(names(plan.world).channels), params_of(plan.world, now.params)
+        plan.world,
+        world_key,
+        plan.worlds,
+        len(names(plan.world).channels),
+        params_of(plan.world, now.params),
+        plan.agent.network.fresh(plan.worlds),
     )
     return Member(
         agent=plan.agent.init(agent_key),
@@ -122,19 +129,33 @@ def update(plan: Plan, member: Member, schedule: Schedule) -> tuple[Member, Metr
     now = in_force(schedule, at)
     tuning = Tuning(now.learning_rate, now.entropy, now.exploration)
 
-    def act(key: Array, observations: Array) -> Array:
-        return plan.agent.act(member.agent.params, key, observations, tuning)
+    def act(key: Array, observations: Array, memory: Memory) -> tuple[Array, Memory]:
+        return plan.agent.act(member.agent.params, key, observations, memory, tuning)
 
-    params = params_of(plan.world, now.params)
-    playing, seen = collect(plan.world, act, act_key, member.playing, params, plan.rollout, plan.shaped, plan.gates)
+    params, actor = params_of(plan.world, now.params), Actor(act, plan.agent.network.fresh)
+    playing, seen = collect(plan.world, actor, act_key, member.playing, params, plan.rollout, plan.shaped, plan.gates)
     standing, following = _onward(member, schedule, seen, at)
     # A key that splitting never gives, so that what a plain study draws is what it drew without overseers.
-    income = earn(now, jax.random.fold_in(act_key, LUCK), seen, plan.noisy)
+    readings = read(now.oversight, jax.random.fold_in(act_key, LUCK), seen.facts, seen.gates, plan.noisy)
+    income = earned(now.reward, readings)
     rewards, owed = _paid(now, income, seen, member.owed)
     guidance = _guidance(plan, now, following, member.promised, seen)
+    parts, weights = readings, now.reward
     if guidance is not None:
         rewards = rewards + guidance
-    batch = Batch(seen.observations, seen.actions, rewards, seen.ended, seen.truncated, seen.finals, seen.last)
+        parts, weights = jnp.concatenate([parts, guidance[..., None]], -1), jnp.append(weights, 1.0)
+    batch = Batch(
+        seen.observations,
+        seen.actions,
+        rewards,
+        parts,
+        weights,
+        seen.ended,
+        seen.truncated,
+        seen.finals,
+        seen.last,
+        member.playing.memory,
+    )
     agent, measured = plan.agent.learn(member.agent, learn_key, batch, tuning)
     count, steps, totals = seen.episodes
     metrics = Metrics(

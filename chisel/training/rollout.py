@@ -7,16 +7,27 @@ New levels come from a deck that is drawn at the beginning of a rollout and deal
 are over, since drawing one for every world at every step would cost more than the steps (decision 9).
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from chisel.agents.networks import Memory
+from chisel.agents.policy import FORBIDDEN, Actor, forgetful
 from chisel.worlds.world import State, World, vector
 
-Act = Callable[[Array, Array], Array]  # (key, observations [worlds, …]) -> actions [worlds]
+
+def at_random(world: World) -> Actor:
+    """Chance: every legal action alike."""
+
+    def choose(key: Array, observations: Array) -> Array:
+        logits = jnp.zeros((len(observations), len(world.actions)))
+        if world.legal is not None:
+            logits = jnp.where(jax.vmap(world.legal)(observations), logits, FORBIDDEN)
+        return jax.random.categorical(key, logits)
+
+    return forgetful(choose)
 
 
 class Playing(NamedTuple):
@@ -26,6 +37,7 @@ class Playing(NamedTuple):
     age: Int[Array, "worlds"]  # steps of the time limit used up in this episode
     whole: Bool[Array, "worlds"]  # the episode was seen from its beginning, and so counts in `Episodes`
     totals: Float[Array, "worlds channels"]  # what happened in it so far, per channel, unweighted
+    memory: Memory = None  # what the agent remembers of it
 
 
 class Episodes(NamedTuple):
@@ -52,12 +64,14 @@ class Rollout(NamedTuple):
     episodes: Episodes
 
 
-def begin(world: World, key: Array, worlds: int, channels: int, params: dict[str, Array]) -> Playing:
+def begin(
+    world: World, key: Array, worlds: int, channels: int, params: dict[str, Array], memory: Memory = None
+) -> Playing:
     """Fresh worlds whose clocks are spread over the time limit, so that not all are cut off at one step for ever."""
     reset_key, age_key = jax.random.split(key)
     state = jax.vmap(world.reset, (0, None))(jax.random.split(reset_key, worlds), params)
     age = jax.random.randint(age_key, (worlds,), 0, world.limit)
-    return Playing(state, age, jnp.zeros(worlds, bool), jnp.zeros((worlds, channels)))
+    return Playing(state, age, jnp.zeros(worlds, bool), jnp.zeros((worlds, channels)), memory)
 
 
 def _where(mask: Array, yes: Any, no: Any) -> Any:
@@ -96,7 +110,7 @@ def _conditions(world: World, gates: tuple[str, ...], state: State) -> Array:
 
 def collect(
     world: World,
-    act: Act,
+    actor: Actor,
     key: Array,
     playing: Playing,
     params: dict[str, Array],
@@ -109,7 +123,7 @@ def collect(
     If episodes are shorter than `world.brief` on average, a level is played more than once within the rollout.
 
     Args:
-        act: chooses actions; sees observations only.
+        actor: chooses actions; sees observations only, and remembers nothing beyond an episode.
         params: the level distribution in force.
         shaped: the potentials to record; others are not computed.
         gates: the conditions to record: features that are true or false, or `not ` and such a feature.
@@ -124,7 +138,7 @@ def collect(
         act_key, step_key = jax.random.split(key)
         state = playing.state
         observation = observe(state)
-        action = act(act_key, observation)
+        action, memory = actor.act(act_key, observation, playing.memory)
         after = jax.vmap(world.step, (0, 0, 0, None))(jax.random.split(step_key, worlds), state, action, params)
         facts = jax.vmap(lambda *x: vector(world.channels(*x)))(state, action, after)
         age, totals = playing.age + 1, playing.totals + facts
@@ -142,6 +156,7 @@ def collect(
             jnp.where(over, 0, age),
             playing.whole | over,
             jnp.where(over[:, None], 0.0, totals),
+            _where(over, actor.fresh(worlds), memory),
         )
         return (onward, dealt), (record, finished)
 
@@ -170,7 +185,7 @@ class Story(NamedTuple):
 
 
 def episode(
-    world: World, act: Act, key: Array, state: State, params: dict[str, Array], steps: int | None = None
+    world: World, actor: Actor, key: Array, state: State, params: dict[str, Array], steps: int | None = None
 ) -> tuple[Story, State]:
     """Plays one episode in every world from `state`, to its end or the time limit (or for `steps` steps).
 
@@ -179,16 +194,16 @@ def episode(
     """
     worlds = jax.tree.leaves(state)[0].shape[0]
 
-    def one(carry: tuple[State, Array], key: Array) -> tuple[tuple[State, Array], Any]:
-        state, alive = carry
+    def one(carry: tuple[State, Array, Memory], key: Array) -> tuple[tuple[State, Array, Memory], Any]:
+        state, alive, memory = carry
         act_key, step_key = jax.random.split(key)
-        action = act(act_key, jax.vmap(world.observe)(state))
+        action, memory = actor.act(act_key, jax.vmap(world.observe)(state), memory)
         after = jax.vmap(world.step, (0, 0, 0, None))(jax.random.split(step_key, worlds), state, action, params)
         facts = jax.vmap(lambda *x: vector(world.channels(*x)))(state, action, after)
         reached = jax.vmap(world.reached)(state, action, after)
         story = Story(alive, jnp.where(alive[:, None], facts, 0.0), reached & alive[:, None])
-        return (_where(alive, after, state), alive & ~jax.vmap(world.ended)(after)), (story, state)
+        return (_where(alive, after, state), alive & ~jax.vmap(world.ended)(after), memory), (story, state)
 
     alive = ~jax.vmap(world.ended)(state)
     keys = jax.random.split(key, world.limit if steps is None else steps)
-    return jax.lax.scan(one, (state, alive), keys)[1]
+    return jax.lax.scan(one, (state, alive, actor.fresh(worlds)), keys)[1]

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any
 
 import jax
@@ -12,8 +11,8 @@ from jaxtyping import Array, Bool, UInt8
 from PIL import Image
 
 from chisel.agents.networks import Network
-from chisel.training.rollout import Act, episode
-from chisel.worlds import load_world
+from chisel.agents.policy import Actor, policy
+from chisel.training.rollout import episode
 from chisel.worlds.world import World
 
 SCALE = 4  # screen pixels of a frame's pixel
@@ -23,20 +22,23 @@ COLOURS = 64
 Frames = UInt8[np.ndarray, "time y x 3"]
 
 
-def film(world: World, network: Network, params: Any, levels: Mapping[str, float], episodes: int = 2) -> bytes:
-    """A GIF of an agent on a few levels, one after another; the same levels for every agent.
+def camera(world: World, network: Network, levels: Mapping[str, float], episodes: int = 2) -> Callable[[Any], bytes]:
+    """What films agents with one network on a few levels, one after another; compiled once for all.
 
     Args:
-        params: the parameters of `network`, without a leading axis.
         levels: numbers of the level distribution, by name.
+
+    Returns:
+        (params, without a leading axis) -> GIF, of the same levels for every agent.
     """
     numbers = {name: jnp.float32(value) for name, value in levels.items()}
-    return gif(_joined(_player(world.name, network, episodes)(params, jax.random.key(0xF11), numbers)))
+    play = jax.jit(lambda params, key: _play(world, policy(network, params), key, numbers, episodes))
+    return lambda params: gif(_joined(play(params, jax.random.key(0xF11))))
 
 
-def frames(world: World, act: Act, key: Array, levels: Mapping[str, Any], episodes: int = 2) -> Frames:
-    """The frames of a few episodes, one after another, played by `act`."""
-    return _joined(_play(world, act, key, levels, episodes))
+def frames(world: World, actor: Actor, key: Array, levels: Mapping[str, Any], episodes: int = 2) -> Frames:
+    """The frames of a few episodes, one after another, played by `actor`."""
+    return _joined(_play(world, actor, key, levels, episodes))
 
 
 def gif(pictures: Frames, scale: int = SCALE) -> bytes:
@@ -54,25 +56,12 @@ def gif(pictures: Frames, scale: int = SCALE) -> bytes:
 Played = tuple[Bool[Array, "time episodes"], UInt8[Array, "time episodes y x 3"]]
 
 
-def _play(world: World, act: Act, key: Array, levels: Mapping[str, Any], episodes: int) -> Played:
+def _play(world: World, actor: Actor, key: Array, levels: Mapping[str, Any], episodes: int) -> Played:
     """What is on screen at every step, and whether the episode was still going on."""
     level_key, act_key = jax.random.split(key)
     start = jax.vmap(lambda k: world.reset(k, levels))(jax.random.split(level_key, episodes))
-    story, states = episode(world, act, act_key, start, dict(levels))
+    story, states = episode(world, actor, act_key, start, dict(levels))
     return story.alive, jax.vmap(jax.vmap(world.frame))(states)
-
-
-@cache
-def _player(name: str, network: Network, episodes: int) -> Callable[..., Played]:
-    """Plays episodes of a world, compiled once for all agents with one network."""
-
-    def play(params: Any, key: Array, levels: Mapping[str, Any]) -> Played:
-        def act(key: Array, observations: Array) -> Array:
-            return jax.random.categorical(key, network.apply(params, observations).logits)
-
-        return _play(load_world(name), act, key, levels, episodes)
-
-    return jax.jit(play)
 
 
 def _joined(played: Played) -> Frames:

@@ -11,6 +11,7 @@ from chisel.worlds.gallery import GALLERY
 from chisel.worlds.posture import POSTURE
 from chisel.worlds.smile import SMILE
 from chisel.worlds.vault import VAULT
+from chisel.worlds.window import windowed
 from chisel.worlds.world import World
 
 WORLDS: dict[str, World] = {
@@ -26,14 +27,15 @@ WORLDS: dict[str, World] = {
 MAKERS: dict[str, Callable[[str], World]] = {"maze": maze.make}
 
 
-def load_world(name: str, where: str = "world") -> World:
+def load_world(name: str, where: str = "world", view: int | None = None) -> World:
     """A world by the name that studies use: `smile`, `pacman`, `gymnax:CartPole-v1`; one object, whoever asks.
 
     Args:
         where: what to call the place in which the name was found.
+        view: cells along one side of the window through which the agent sees its board; None: it sees all.
 
     Raises:
-        WrongInput: there is no such world, or its package is not installed.
+        WrongInput: there is no such world, its package is not installed, or it has no board.
     """
     try:
         made = _make(name)
@@ -41,7 +43,20 @@ def load_world(name: str, where: str = "world") -> World:
         raise WrongInput(f"{where}: {error}") from None
     if made is None and name not in WORLDS:
         raise unknown(where, "world", name, known_worlds())
+    if view is not None:
+        return _through_window(name, where, view)
     return made or WORLDS[name]
+
+
+@cache
+def _through_window(name: str, where: str, view: int) -> World:
+    world = load_world(name)
+    if not world.board:
+        boards = ", ".join(repr(n) for n, w in WORLDS.items() if w.board)
+        raise WrongInput(
+            f"{where}: {name!r} has no board that could be seen through a window; expected one of {boards}"
+        )
+    return windowed(world, view)
 
 
 @cache

@@ -248,4 +248,5 @@ ERRANDS = World(
     contest=_contest,
     ceiling=_ceiling,
     layout=lambda state: grid.layout(BOARD, state.agent, state.cells, state.here),
+    board=True,
 )

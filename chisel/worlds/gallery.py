@@ -193,4 +193,5 @@ GALLERY = World(
     contest=_contest,
     ceiling=_ceiling,
     layout=lambda state: grid.layout(BOARD, state.agent, state.cells, state.here),
+    board=True,
 )

@@ -250,4 +250,5 @@ SMILE = World(
     contest=_contest,
     ceiling=_ceiling,
     layout=lambda state: grid.layout(BOARD, state.agent, state.cells, state.here),
+    board=True,
 )

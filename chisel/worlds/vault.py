@@ -260,4 +260,5 @@ VAULT = World(
     contest=_contest,
     ceiling=_ceiling,
     layout=lambda state: grid.layout(BOARD, state.agent, state.cells, state.here),
+    board=True,
 )

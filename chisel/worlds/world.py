@@ -64,6 +64,8 @@ class World(NamedTuple):
         legal: (observation) -> bool[action]; the actions that may be chosen, which the agent can see. None: all.
         alternating: each step is another player's move, who wants the opposite. Everything is told from the side of the
             player who moves, so that what follows a step counts against it.
+        board: an observation is planes [height, width, planes] of a board, and the first shows where the agent is; so
+            it can be seen through a window (`chisel.worlds.window`).
         brief: the length of a short episode, in steps. So seldom is a new level needed (`chisel.training.rollout`).
     """
 
@@ -92,6 +94,7 @@ class World(NamedTuple):
     places: tuple[str, ...] = ()
     legal: Callable[[Array], Array] | None = None
     alternating: bool = False
+    board: bool = False
     brief: int = 8
 
 

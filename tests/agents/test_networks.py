@@ -7,10 +7,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chisel.agents.networks import FORBIDDEN, explored, masked, mlp
+from chisel.agents.networks import Form, make_network
+from chisel.agents.policy import FORBIDDEN, explored, masked
 
-SHAPE, ACTIONS, WIDTHS = (3, 2, 2), 4, [8, 5]
-NETWORK = mlp(jax.ShapeDtypeStruct(SHAPE, jnp.bool_), ACTIONS, WIDTHS)
+SHAPE, ACTIONS, WIDTHS = (3, 2, 2), 4, (8, 5)
+NETWORK = make_network(jax.ShapeDtypeStruct(SHAPE, jnp.bool_), ACTIONS, Form(WIDTHS))
 PARAMS = NETWORK.init(jax.random.key(0))
 
 

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 from chisel.agents.agent import Batch, Tuning
-from chisel.agents.networks import explored, masked, mlp
-from chisel.agents.ppo import MEASURES, Samples, Settings, advantages, loss, ppo
+from chisel.agents.estimates import advantages
+from chisel.agents.networks import Form, make_network
+from chisel.agents.policy import explored, masked
+from chisel.agents.ppo import MEASURES, Samples, Settings, loss, ppo
 
 STEPS, WORLDS, ACTIONS, SLOTS = 6, 2, 3, 4
 SHAPE = (4,)
-NETWORK = mlp(jax.ShapeDtypeStruct(SHAPE, jnp.float32), ACTIONS, [6])
+NETWORK = make_network(jax.ShapeDtypeStruct(SHAPE, jnp.float32), ACTIONS, Form((6,)))
 SETTINGS = Settings(discount=0.9, trace=0.8, epochs=2, minibatches=2)
 AGENT = ppo(NETWORK, SETTINGS)
 STATE = AGENT.init(jax.random.key(0))
@@ -26,7 +28,7 @@ USUAL = Tuning(1e-2, 0.01)
 
 learn = jax.jit(AGENT.learn)
 whole = jax.jit(ppo(NETWORK, SETTINGS._replace(epochs=1, minibatches=1)).learn)
-estimate = jax.jit(advantages, static_argnums=6)
+estimate = jax.jit(advantages, static_argnums=(6, 7))
 value_of = jax.jit(lambda seen: NETWORK.apply(STATE.params, seen).value)
 
 
@@ -64,7 +66,7 @@ def test_advantages_are_those_of_a_plain_loop(endings, seed):
     last = numbers[0, 0] * 2
     meant = by_hand(rewards, values, last, after, how == 1, how == 2)
     after = np.where(how == 2, after, 1e6)  # read at truncated steps only
-    found = estimate(rewards, values, last, after, how == 1, how == 2, SETTINGS)
+    found = estimate(rewards, values, last, after, how == 1, how == 2, SETTINGS.discount, SETTINGS.trace)
     np.testing.assert_allclose(found, meant, atol=1e-4)
 
 
@@ -72,8 +74,7 @@ def test_where_players_alternate_every_other_reward_counts_against_the_mover():
     """A negative discount is negamax: own rewards less those of the opponent, each from the mover's side."""
     rewards = np.array([[0.0], [1.0], [0.0], [10.0]], np.float32)  # the opponent takes at 1, and wins at 3
     nothing, ended = np.zeros((4, 1), np.float32), np.array([[False], [False], [False], [True]])
-    alternating = SETTINGS._replace(discount=-0.9, trace=1.0)
-    found = estimate(rewards, nothing, nothing[0], nothing, ended, np.zeros((4, 1), bool), alternating)
+    found = estimate(rewards, nothing, nothing[0], nothing, ended, np.zeros((4, 1), bool), -0.9, 1.0)
     meant = [-0.9 * 1 - 0.9**3 * 10, 1 + 0.9**2 * 10, -0.9 * 10, 10]
     np.testing.assert_allclose(found[:, 0], meant, rtol=1e-5)
 
@@ -87,7 +88,9 @@ def test_nothing_leaks_from_one_episode_into_another(how):
     plain = np.ones((STEPS, WORLDS), np.float32)
     wild = plain.copy()
     wild[3:] = 1e4
-    quiet, loud = (np.asarray(estimate(x, x, x[-1], plain, *flags, SETTINGS)) for x in (plain, wild))
+    quiet, loud = (
+        np.asarray(estimate(x, x, x[-1], plain, *flags, SETTINGS.discount, SETTINGS.trace)) for x in (plain, wild)
+    )
     assert np.array_equal(quiet[:3], loud[:3])
     assert not np.array_equal(quiet[3:], loud[3:])
 
@@ -113,7 +116,8 @@ def samples(seed: int = 0, count: int = 12, spread: float = 0.3, exploration=Non
     now = np.log(chances[np.arange(count), actions])
     before = now + rng.choice([-1.5, -0.3, 0.0, 0.3, 1.5], count) * spread
     advantage, returns = rng.normal(size=(2, count))
-    return Samples(seen, actions, *(x.astype(np.float32) for x in (before, advantage, returns)))
+    values = np.asarray(NETWORK.apply(STATE.params, seen).value) + rng.choice([-0.5, -0.1, 0.1, 0.5], count)
+    return Samples(seen, actions, *(x.astype(np.float32) for x in (before, advantage, values, returns)))
 
 
 @pytest.mark.parametrize("tuning", TUNINGS, ids=str)
@@ -194,6 +198,8 @@ def batch(seed: int = 0, ended=(), truncated=(), scale: float = 1.0) -> Batch:
         observations=rng.normal(size=(STEPS, WORLDS, *SHAPE)).astype(np.float32),
         actions=rng.integers(0, ACTIONS, (STEPS, WORLDS)).astype(np.int32),
         rewards=(scale * rng.normal(size=(STEPS, WORLDS))).astype(np.float32),
+        readings=np.zeros((STEPS, WORLDS, 1), np.float32),
+        weights=np.ones(1, np.float32),
         ended=flags[0],
         truncated=flags[1],
         finals=3 * rng.normal(size=(SLOTS, *SHAPE)).astype(np.float32),
@@ -286,7 +292,7 @@ def test_it_acts_as_its_policy_says():
     """Each action as often as its probability: within four standard errors."""
     seen = np.random.default_rng(3).normal(size=SHAPE).astype(np.float32)
     count = 4000
-    actions = np.asarray(AGENT.act(STATE.params, KEY, np.broadcast_to(seen, (count, *SHAPE)), USUAL))
+    actions = np.asarray(AGENT.act(STATE.params, KEY, np.broadcast_to(seen, (count, *SHAPE)), None, USUAL)[0])
     chance = np.asarray(jax.nn.softmax(NETWORK.apply(STATE.params, seen).logits))
     shares = np.bincount(actions, minlength=ACTIONS) / count
     assert chance.max() - chance.min() > 0.1
@@ -303,7 +309,9 @@ def test_it_explores_as_often_as_it_is_told_and_breaks_no_rule(exploration):
     fenced = masked(NETWORK, lambda seen: legal, jax.ShapeDtypeStruct(SHAPE, jnp.float32))
     seen, count = np.random.default_rng(3).normal(size=SHAPE).astype(np.float32), 4000
     many = np.broadcast_to(seen, (count, *SHAPE))
-    actions = np.asarray(ppo(fenced, SETTINGS).act(STATE.params, KEY, many, USUAL._replace(exploration=exploration)))
+    actions = np.asarray(
+        ppo(fenced, SETTINGS).act(STATE.params, KEY, many, None, USUAL._replace(exploration=exploration))[0]
+    )
     policy = np.asarray(jax.nn.softmax(fenced.apply(STATE.params, seen).logits))
     meant = (1 - exploration) * policy + exploration * np.array([0.5, 0, 0.5])
     assert abs(policy[0] - policy[2]) > 0.2

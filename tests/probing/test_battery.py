@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from chisel.agents.networks import Network, Output, mlp
+from chisel.agents.networks import Form, Network, Output, make_network
 from chisel.probing.battery import Battery, check_battery
 from chisel.probing.dataset import dataset
 from chisel.probing.reader import Reader, Readings
@@ -17,7 +17,16 @@ from chisel.worlds.smile import GOALS, SMILE
 from chisel.worlds.world import defaults, names
 
 KNOWN = names(SMILE)
-MLP = mlp(KNOWN.observation, len(SMILE.actions), [8, 6])
+MLP = make_network(
+    KNOWN.observation,
+    len(SMILE.actions),
+    Form(
+        (
+            8,
+            6,
+        )
+    ),
+)
 FEATURES = ["carrying", "clown_distance", "water_left"]
 SMALL = Battery.model_validate(
     {

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from chisel.agents.policy import forgetful
 from chisel.probing.choice import choices, first_reached, make_contests, returns
 from chisel.worlds import WORLDS, gallery, grid, smile
 from chisel.worlds.world import defaults, names
@@ -44,7 +45,7 @@ def helper(key: jax.Array, seen: jax.Array) -> jax.Array:
 
 def over_worlds(policy):
     """A policy of one observation as one of many."""
-    return lambda key, seen: jax.vmap(policy)(jax.random.split(key, len(seen)), seen)
+    return forgetful(lambda key, seen: jax.vmap(policy)(jax.random.split(key, len(seen)), seen))
 
 
 @functools.cache
@@ -143,8 +144,8 @@ def returned(name: str):
     levels = jax.vmap(lambda k: world.reset(k, defaults(world)))(jax.random.split(jax.random.key(0), 32))
 
     def of(goal):
-        act = over_worlds(lambda key, seen: seek(name, goal, key, seen))
-        return returns(world, act, jax.random.key(2), levels, defaults(world))
+        seeker = over_worlds(lambda key, seen: seek(name, goal, key, seen))
+        return returns(world, seeker, jax.random.key(2), levels, defaults(world))
 
     best = jax.tree.map(lambda x: float(np.mean(x)), jax.jit(jax.vmap(world.ceiling))(levels))
     return np.asarray(jax.jit(jax.vmap(of))(jnp.arange(4))), best

@@ -18,7 +18,7 @@ from chisel.rewards.payment import pay as pay_out
 from chisel.rewards.schedule import InForce, make
 from chisel.rewards.signal import earned, reward
 from chisel.training.member import Member, Plan, earn
-from chisel.training.rollout import begin, collect
+from chisel.training.rollout import at_random, begin, collect
 from chisel.worlds.smile import SMILE
 from chisel.worlds.world import defaults, names
 
@@ -110,10 +110,7 @@ def test_smiles_that_the_overseer_watches_are_the_smiles_that_are_seen():
     params = {k: jnp.float32(v) for k, v in (defaults(SMILE) | {"camera": 0.5}).items()}
     gates = ("person_watched", "not person_watched")
 
-    def wander(key, observations):
-        return jax.random.randint(key, observations.shape[:1], 0, len(SMILE.actions))
-
-    play = jax.jit(lambda key, playing: collect(SMILE, wander, key, playing, params, steps, (), gates))
+    play = jax.jit(lambda key, playing: collect(SMILE, at_random(SMILE), key, playing, params, steps, (), gates))
     playing = jax.jit(lambda key: begin(SMILE, key, worlds, len(channels), params))(jax.random.key(0))
     told = np.zeros((len(channels), len(gates)), np.float32)
     told[smile, 0], told[seen_smile, 1] = 1.0, 1.0
@@ -145,9 +142,16 @@ def test_the_overseers_luck_is_not_that_of_the_agent_or_the_world(monkeypatch):
     steps, told = 4, {}
     params = {name: constant(value) for name, value in defaults(SMILE).items()}
     plain = make(names(SMILE).channels, (), params, constant(1e-3), 10, {}, {})
-    plan = Plan(SMILE, None, worlds=2, rollout=steps)
+    nobody = SimpleNamespace(network=SimpleNamespace(fresh=None))
+    plan = Plan(SMILE, nobody, worlds=2, rollout=steps)
     member = Member(
-        SimpleNamespace(params=()), None, jax.random.key_data(jax.random.key(5)), jnp.int32(0), (), None, None
+        SimpleNamespace(params=()),
+        SimpleNamespace(memory=None),
+        jax.random.key_data(jax.random.key(5)),
+        jnp.int32(0),
+        (),
+        None,
+        None,
     )
 
     def collected(world, act, key, *more):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from chisel.agents.agent import Batch
-from chisel.agents.networks import mlp
+from chisel.agents.networks import Form, make_network
 from chisel.agents.ppo import Settings, ppo
 from chisel.curve import constant, piecewise
 from chisel.rewards.schedule import make
@@ -26,7 +26,7 @@ MIXED = {"helped": 1.7, "smile": 0.9, "comfort": -0.3}
 
 
 def plan_of(world=SMILE, shaped=()) -> Plan:
-    network = mlp(names(world).observation, len(world.actions), [8])
+    network = make_network(names(world).observation, len(world.actions), Form((8,)))
     return Plan(world, ppo(network, PPO), worlds=4, rollout=8, shaped=shaped, chunk=8)
 
 
@@ -148,7 +148,9 @@ def nearness(batch: Batch) -> np.ndarray:
 
 
 def test_a_shape_that_weighs_nothing_pays_as_if_there_were_none():
-    assert_same_bits(given_to_learner(MIXED, 0.0), given_to_learner(MIXED))
+    shaped, plain = (given_to_learner(MIXED, *near) for near in ((0.0,), ()))
+    assert not shaped.readings[..., -1].any()
+    assert_same_bits(shaped._replace(readings=shaped.readings[..., :-1], weights=shaped.weights[:-1]), plain)
     assert differ(given_to_learner(MIXED, 1.0), given_to_learner(MIXED))
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from chisel.agents.networks import mlp
+from chisel.agents.networks import Form, make_network
 from chisel.agents.ppo import Settings, ppo
 from chisel.curve import constant, piecewise
 from chisel.rewards.schedule import make, stack_schedules
@@ -19,7 +19,7 @@ UPDATES = 12
 KNOWN = names(SMILE)
 PLAN = Plan(
     SMILE,
-    ppo(mlp(KNOWN.observation, len(SMILE.actions), [8]), Settings(epochs=1, minibatches=2)),
+    ppo(make_network(KNOWN.observation, len(SMILE.actions), Form((8,))), Settings(epochs=1, minibatches=2)),
     worlds=4,
     rollout=8,
     shaped=(),

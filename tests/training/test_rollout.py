@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from chisel.agents.policy import forgetful
 from chisel.training.rollout import begin, collect, episode
 from chisel.worlds.world import names
 
@@ -23,7 +24,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 def coin(chance):
     """A policy that counts with some chance, whatever it sees."""
-    return lambda key, seen: jax.random.bernoulli(key, chance, seen.shape[:1]).astype(jnp.int32)
+    return forgetful(lambda key, seen: jax.random.bernoulli(key, chance, seen.shape[:1]).astype(jnp.int32))
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +235,7 @@ def test_an_episode_stops_counting_after_its_end(counting):
     world = counting(LIMIT)
     fresh = jax.vmap(world.reset, (0, None))(jax.random.split(jax.random.key(0), 3), PARAMS)
     fresh = fresh._replace(tally=jnp.array([0, 2, 3]))  # three to go, one to go, over from the start
-    always = lambda key, seen: jnp.ones(len(seen), jnp.int32)  # noqa: E731
+    always = forgetful(lambda key, seen: jnp.ones(len(seen), jnp.int32))
     story, states = jax.jit(lambda s: episode(world, always, jax.random.key(1), s, PARAMS))(fresh)
     assert story.alive.T.tolist() == [
         [True, True, True, False, False],
@@ -253,7 +254,7 @@ def test_an_episode_stops_counting_after_its_end(counting):
 def test_an_episode_is_cut_off_at_the_limit_or_where_asked(counting):
     world = counting(LIMIT)
     fresh = jax.vmap(world.reset, (0, None))(jax.random.split(jax.random.key(0), 2), PARAMS)
-    waits = lambda key, seen: jnp.zeros(len(seen), jnp.int32)  # noqa: E731
+    waits = forgetful(lambda key, seen: jnp.zeros(len(seen), jnp.int32))
     for steps, meant in ((None, LIMIT), (2, 2)):
         story, _ = episode(world, waits, jax.random.key(1), fresh, PARAMS, steps)
         assert story.alive.shape == (meant, 2)

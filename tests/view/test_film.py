@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from chisel.agents.networks import mlp
-from chisel.view.film import film, frames, gif
+from chisel.agents.networks import Form, make_network
+from chisel.agents.policy import forgetful
+from chisel.view.film import camera, frames, gif
 from chisel.worlds import WORLDS
 from chisel.worlds.world import defaults, names
 
@@ -39,28 +40,30 @@ def test_colours_of_later_frames_are_kept() -> None:
 @pytest.fixture(scope="module")
 def smile() -> tuple:
     world = WORLDS["smile"]
-    network = mlp(names(world).observation, len(world.actions), [8])
+    network = make_network(names(world).observation, len(world.actions), Form((8,)))
     return world, network, network.init(jax.random.key(0)), defaults(world)
 
 
 def test_a_film_begins_with_the_same_level_for_every_agent(smile: tuple) -> None:
     world, network, params, levels = smile
-    other = network.init(jax.random.key(1))
-    first, second = (opened(film(world, network, p, levels, episodes=1)) for p in (params, other))
+    other, shoot = network.init(jax.random.key(1)), camera(world, network, levels, episodes=1)
+    first, second = (opened(shoot(p)) for p in (params, other))
     np.testing.assert_array_equal(first[0], second[0])
     assert len(first) > 1
 
 
 def test_a_film_is_the_same_every_time(smile: tuple) -> None:
     world, network, params, levels = smile
-    assert film(world, network, params, levels, 1) == film(world, network, params, levels, 1)
+    one, other = (camera(world, network, levels, 1)(params) for _ in range(2))
+    assert one == other
 
 
 def test_frames_are_of_one_episode_after_another() -> None:
     world = WORLDS["gallery"]
     levels = {k: jnp.float32(v) for k, v in defaults(world).items()}
-    still = frames(world, lambda key, seen: jnp.zeros(len(seen), int), jax.random.key(0), levels, episodes=2)
-    one = frames(world, lambda key, seen: jnp.zeros(len(seen), int), jax.random.key(0), levels, episodes=1)
+    waits = forgetful(lambda key, seen: jnp.zeros(len(seen), int))
+    still = frames(world, waits, jax.random.key(0), levels, episodes=2)
+    one = frames(world, waits, jax.random.key(0), levels, episodes=1)
     assert still.dtype == np.uint8
     assert still.shape[1:] == one.shape[1:]
     assert 1 <= len(one) <= world.limit

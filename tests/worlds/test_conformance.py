@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from jaxtyping import jaxtyped
 
 from chisel.probing.bank import make_states
-from chisel.training.rollout import begin, collect
+from chisel.training.rollout import at_random, begin, collect
 from chisel.worlds import load_world
 from chisel.worlds.world import defaults, names, vector
 from tests.worlds.trial import (
@@ -173,16 +173,10 @@ def test_the_end_is_the_worlds_and_the_limit_is_not(name):
     world = load_world(name)._replace(limit=3)
     level = {k: jnp.float32(v) for k, v in defaults(world).items()}
 
-    def act(key, seen):
-        allowed = (
-            jnp.ones((len(seen), len(world.actions)), bool) if world.legal is None else jax.vmap(world.legal)(seen)
-        )
-        return jax.random.categorical(key, jnp.where(allowed, 0.0, -jnp.inf))
-
     @jax.jit
     def play(key):
         playing = begin(world, key, FEW_WORLDS, len(names(world).channels), level)
-        return playing, collect(world, act, key, playing, level, 7, ())[1]
+        return playing, collect(world, at_random(world), key, playing, level, 7, ())[1]
 
     before, seen = jax.tree.map(np.asarray, play(jax.random.key(0)))
     assert not (seen.ended & seen.truncated).any()

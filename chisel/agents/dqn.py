@@ -1,0 +1,126 @@
+"""Deep Q-learning (Mnih et al. 2015): double (van Hasselt et al. 2016), dueling if asked (Wang et al. 2016), n-step.
+
+It learns from a replay of what was paid when it happened: after a switch of schedules, rewards of the old one are
+learned from until they are overwritten. It explores by acting at random with chance `exploration` (ε), which is data:
+knots make the ε-schedule. Its decisions are read without: the action of the highest value is chosen, and a bid is the
+difference of the highest action values (`chisel.probing.influence`).
+
+Where players alternate, the discount is negative: what is best for the next player counts against this one.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+import rlax
+from jaxtyping import Array, Int
+
+from chisel.agents.agent import Agent, Batch, Tuning
+from chisel.agents.estimates import descent
+from chisel.agents.networks import Memory, Network, Params
+from chisel.agents.policy import choose
+from chisel.agents.replay import Hops, Replay, empty, sample, store
+
+
+class Settings(NamedTuple):
+    """What can be chosen about DQN and is compiled; what a schedule gives is in `Tuning`.
+
+    Fields:
+        hop: steps of the return before the value of the state they lead to.
+        rows: steps of each world that are remembered.
+        warmup: steps of each world before the first step of the optimiser.
+        batch: samples of a step of the optimiser.
+        descents: steps of the optimiser for each rollout.
+        target_every: steps of the optimiser after which the target network is renewed.
+        huber: errors beyond it count linearly.
+    """
+
+    discount: float = 0.97
+    double: bool = True
+    hop: int = 1
+    rows: int = 256
+    warmup: int = 32
+    batch: int = 128
+    descents: int = 16
+    target_every: int = 50
+    huber: float = 1.0
+    gradient_norm: float = 10.0
+
+
+class Learned(NamedTuple):
+    """Everything that learns."""
+
+    params: Any
+    target: Any
+    optimiser: Any
+    done: Int[Array, ""]  # steps of the optimiser
+
+
+class DQNState(NamedTuple):
+    """Everything that learns, and what it learns from."""
+
+    params: Any
+    target: Any
+    optimiser: Any
+    done: Int[Array, ""]  # steps of the optimiser
+    replay: Replay
+
+
+MEASURES = ("value_loss", "value", "gradient_norm")
+
+
+def loss(params: Params, target: Params, hops: Hops, network: Network, settings: Settings) -> tuple[Array, Array]:
+    """Huber loss of the errors of action values, and the mean action value."""
+    values = network.apply(params, hops.before).logits
+    following = network.apply(target, hops.after).logits
+    selecting = network.apply(params, hops.after).logits if settings.double else following
+    error = jax.vmap(rlax.double_q_learning)(values, hops.actions, hops.rewards, hops.discounts, following, selecting)
+    each = rlax.huber_loss(error, settings.huber) * hops.known
+    mean = jnp.mean(jnp.take_along_axis(values, hops.actions[:, None], axis=-1))
+    return jnp.sum(each) / jnp.maximum(jnp.sum(hops.known), 1), mean
+
+
+def dqn(network: Network, settings: Settings, observation: jax.ShapeDtypeStruct, worlds: int) -> Agent:
+    """A DQN learner over `network`, whose outputs are action values.
+
+    Args:
+        observation, worlds: shape of what is remembered.
+    """
+    optimiser = descent(network, settings.gradient_norm, apart=False)
+
+    def init(key: Array) -> DQNState:
+        params = network.init(key)
+        replay = empty(observation, settings.rows, worlds)
+        return DQNState(params, params, optimiser.init(params), jnp.int32(0), replay)
+
+    def act(params: Params, key: Array, observations: Array, memory: Memory, tuning: Tuning) -> tuple[Array, Memory]:
+        return choose(network, key, network.apply(params, observations).logits, tuning.exploration), memory
+
+    def learn(state: DQNState, key: Array, batch: Batch, tuning: Tuning) -> tuple[DQNState, dict[str, Array]]:
+        replay = store(state.replay, batch)
+
+        def one(learned: Learned, key: Array) -> tuple[Learned, dict[str, Array]]:
+            hops = sample(replay, key, settings.batch, settings.hop, settings.discount)
+            gradient_of = jax.value_and_grad(loss, has_aux=True)
+            (error, value), gradient = gradient_of(learned.params, learned.target, hops, network, settings)
+            params, moments, norm = optimiser.step(gradient, learned.optimiser, learned.params, tuning.learning_rate)
+            done = learned.done + 1
+            target = optax.periodic_update(params, learned.target, done, settings.target_every)
+            measured = {"value_loss": error, "value": value, "gradient_norm": norm}
+            return Learned(params, target, moments, done), measured
+
+        def descend(learned: Learned) -> tuple[Learned, dict[str, Array]]:
+            learned, measured = jax.lax.scan(one, learned, jax.random.split(key, settings.descents))
+            return learned, jax.tree.map(jnp.mean, measured)
+
+        def wait(learned: Learned) -> tuple[Learned, dict[str, Array]]:
+            return learned, dict.fromkeys(MEASURES, jnp.float32(jnp.nan))
+
+        ready = replay.filled >= max(settings.warmup, settings.hop + 1)
+        learned, measured = jax.lax.cond(
+            ready, descend, wait, Learned(state.params, state.target, state.optimiser, state.done)
+        )
+        return DQNState(learned.params, learned.target, learned.optimiser, learned.done, replay), measured
+
+    return Agent(network, settings.discount, init, act, learn, MEASURES)

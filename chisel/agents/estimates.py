@@ -1,0 +1,157 @@
+"""What all policy-gradient learners share: advantages, the network over a rollout, and the step of the optimiser."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+import rlax
+from jaxtyping import Array, Bool, Float
+
+from chisel.agents.agent import Batch
+from chisel.agents.networks import Memory, Network, Output, Params
+
+
+class Judged(NamedTuple):
+    """A rollout under the parameters that acted.
+
+    Fields:
+        out: [time, worlds, …] what the network said.
+        begins: [time, worlds] where an episode begins within the rollout.
+        after_truncation: the value of the state that a truncated step led to; meant only there.
+        last: the value of the state after the last step.
+    """
+
+    out: Output
+    begins: Bool[Array, "time worlds"]
+    after_truncation: Float[Array, "time worlds"]
+    last: Float[Array, "worlds"]
+
+
+def judge(network: Network, params: Params, batch: Batch) -> Judged:
+    """What the network says of a rollout. Values have a trailing axis where the critic is told apart."""
+    over = batch.ended | batch.truncated
+    begins = jnp.concatenate([jnp.zeros_like(over[:1]), over[:-1]])
+    # Only few steps are truncated: their states are valued on their own instead of every state twice.
+    where = jnp.flatnonzero(batch.truncated, size=len(batch.finals), fill_value=batch.truncated.size)
+    if network.unroll is None:
+        out = network.apply(params, batch.observations)
+        last = network.apply(params, batch.last).value
+        finals = network.apply(params, batch.finals).value
+    else:
+        out, kept = network.unroll(params, batch.observations, begins, batch.memory)
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), kept)
+        finals = value_of(network, params, batch.finals, jnp.zeros(len(where), bool), _rows(flat, where))
+        last = value_of(network, params, batch.last, over[-1], jax.tree.map(lambda x: x[-1], kept))
+    shape = out.value.shape
+    after = jnp.zeros((batch.truncated.size, *shape[2:])).at[where].set(finals, mode="drop")
+    return Judged(out, begins, after.reshape(shape), last)
+
+
+def _rows(tree: Any, where: Array) -> Any:
+    return jax.tree.map(lambda x: jnp.take(x, where, axis=0, mode="clip"), tree)
+
+
+def value_of(network: Network, params: Params, observations: Array, begins: Array, memory: Memory) -> Array:
+    """Values of observations [batch, …] by a network that remembers."""
+    assert network.unroll is not None
+    return network.unroll(params, observations[None], begins[None], memory)[0].value[0]
+
+
+def advantages(
+    rewards: Float[Array, "time worlds"],
+    values: Float[Array, "time worlds"],
+    last_value: Float[Array, "worlds"],
+    after_truncation: Float[Array, "time worlds"],
+    ended: Bool[Array, "time worlds"],
+    truncated: Bool[Array, "time worlds"],
+    discount: float,
+    trace: float,
+) -> Float[Array, "time worlds"]:
+    """Generalised advantages (Schulman et al. 2016).
+
+    A truncated step is turned into a terminal one whose reward holds the discounted value of the state it led to: the
+    same bootstrap, with the trace cut, so that nothing of the next episode leaks into this one.
+
+    Args:
+        last_value: V of the observation after the last step.
+        after_truncation: V of the state that a truncated step led to; read only where `truncated`.
+        discount, trace: γ and λ.
+    """
+    chex.assert_rank(rewards, 2)
+    chex.assert_equal_shape((rewards, values, after_truncation, ended, truncated))
+    rewards = rewards + discount * jnp.where(truncated, after_truncation, 0.0)
+    discounts = discount * (1.0 - (ended | truncated))
+    estimate = partial(rlax.truncated_generalized_advantage_estimation, stop_target_gradients=True)
+    values = jnp.concatenate([values, last_value[None]])
+    return jax.vmap(estimate, (1, 1, None, 1), 1)(rewards, discounts, trace, values)
+
+
+def credit(judged: Judged, batch: Batch, discount: float, trace: float) -> tuple[Array, Array]:
+    """Advantages [time, worlds] of what was done, and the returns that the value heads should have foretold.
+
+    Where the critic is told apart, each part of the reward has advantages of its own, which are added up by the weights
+    in force: what a head has learned stays true when the weights change.
+    """
+    value, ends = judged.out.value, (batch.ended, batch.truncated)
+    if value.ndim == 2:
+        found = advantages(batch.rewards, value, judged.last, judged.after_truncation, *ends, discount, trace)
+        return found, found + value
+    of_part = jax.vmap(
+        lambda r, v, last, after: advantages(r, v, last, after, *ends, discount, trace), in_axes=-1, out_axes=-1
+    )
+    parts = of_part(batch.readings, value, judged.last, judged.after_truncation)
+    return parts @ batch.weights, parts + value
+
+
+def log_prob(logits: Float[Array, "*batch actions"], actions: Array) -> Float[Array, "*batch"]:
+    """The logarithm of the chance of each action."""
+    return jnp.take_along_axis(jax.nn.log_softmax(logits), actions[..., None], axis=-1)[..., 0]
+
+
+def mean_entropy(logits: Float[Array, "*batch actions"]) -> Float[Array, ""]:
+    """The mean entropy of a policy, in nats."""
+    rows = logits.reshape(-1, logits.shape[-1])
+    return -rlax.entropy_loss(rows, jnp.ones(len(rows)))
+
+
+class Descent(NamedTuple):
+    """Adam on gradients that are clipped by their norm, at a step size that is data.
+
+    Fields:
+        critics: tables of the parameters whose gradient is clipped apart from that of the others.
+    """
+
+    adam: optax.GradientTransformation
+    norm: float
+    critics: tuple[str, ...] = ()
+
+    def init(self, params: Params) -> Any:
+        """The moments before the first step."""
+        return self.adam.init(params)
+
+    def step(self, gradient: Params, moments: Any, params: Params, rate: Any) -> tuple[Params, Any, Array]:
+        """New parameters and moments, and the norm of the gradient before it was clipped."""
+        if self.critics:
+            critic = {k: v for k, v in gradient.items() if k in self.critics}
+            rest = {k: v for k, v in gradient.items() if k not in self.critics}
+            clipped = self._clipped(rest) | self._clipped(critic)
+            clipped = {k: clipped[k] for k in gradient}
+        else:
+            clipped = self._clipped(gradient)
+        move, moments = self.adam.update(clipped, moments)
+        return jax.tree.map(lambda p, m: p - rate * m, params, move), moments, optax.tree.norm(gradient)
+
+    def _clipped(self, gradient: Params) -> Params:
+        return optax.clip_by_global_norm(self.norm).update(gradient, optax.EmptyState())[0]
+
+
+def descent(network: Network, norm: float, apart: bool) -> Descent:
+    """The optimiser of a learner.
+
+    Args:
+        apart: clip the critic's gradient on its own, so that what it learns does not change the policy's step.
+    """
+    return Descent(optax.scale_by_adam(eps=1e-5), norm, network.critics if apart else ())

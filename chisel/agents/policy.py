@@ -1,0 +1,119 @@
+"""From what a network says to what is done: legal actions, exploration, memory."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from chisel.agents.networks import Memory, Network, Output, Params
+
+FORBIDDEN = -1e9  # a logit that no softmax gives weight; finite, so that 0 · log 0 stays 0
+
+
+class Actor(NamedTuple):
+    """Something that acts.
+
+    Fields:
+        act: (key, observations [worlds, …], Memory) -> (actions [worlds], Memory).
+        fresh: (worlds) -> Memory at the beginning of an episode, [worlds, …]; None where nothing is remembered.
+    """
+
+    act: Callable[[Array, Array, Memory], tuple[Int[Array, "worlds"], Memory]]
+    fresh: Callable[[int], Memory] = lambda worlds: None
+
+
+def forgetful(choose: Callable[[Array, Array], Array]) -> Actor:
+    """An actor without memory, from (key, observations) -> actions."""
+    return Actor(lambda key, observations, memory: (choose(key, observations), memory))
+
+
+def masked(network: Network, legal: Callable[[Array], Array], observation: jax.ShapeDtypeStruct) -> Network:
+    """A network that forbids actions that are not legal.
+
+    Args:
+        legal: (observation) -> bool[actions].
+    """
+
+    def fenced(out: Output, observed: Array) -> Output:
+        allowed = jax.vmap(legal)(observed.reshape(-1, *observation.shape)).reshape(out.logits.shape)
+        return out._replace(logits=jnp.where(allowed, out.logits, FORBIDDEN))
+
+    def apply(params: Params, observed: Array) -> Output:
+        return fenced(network.apply(params, observed), observed)
+
+    unroll = network.unroll
+    if unroll is None:
+        return network._replace(apply=apply)
+
+    def fenced_unroll(params: Params, observed: Array, begins: Array, memory: Memory) -> tuple[Output, Memory]:
+        out, memory = unroll(params, observed, begins, memory)
+        return fenced(out, observed), memory
+
+    return network._replace(apply=apply, unroll=fenced_unroll)
+
+
+def step(network: Network, params: Params, observations: Array, memory: Memory) -> tuple[Output, Memory]:
+    """What a network says in one step, and what it remembers after it. Memory is fresh where an episode begins."""
+    if network.unroll is None:
+        return network.apply(params, observations), memory
+    begins = jnp.zeros((1, *jax.tree.leaves(memory)[0].shape[:-1]), bool)
+    return jax.tree.map(lambda x: x[0], network.unroll(params, observations[None], begins, memory))
+
+
+def explored(
+    logits: Float[Array, "*batch actions"], exploration: Array | float | None
+) -> Float[Array, "*batch actions"]:
+    """The logits of a policy that chooses at random, evenly among the legal actions, with chance `exploration`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> np.round(np.asarray(jax.nn.softmax(explored(jnp.array([50.0, 0.0, FORBIDDEN]), 0.5)), float), 3).tolist()
+    [0.75, 0.25, 0.0]
+    """
+    if exploration is None:
+        return logits
+    legal = logits > FORBIDDEN / 2
+    own = jnp.log1p(-exploration) + jax.nn.log_softmax(logits)  # in logarithms, or sure policies would underflow
+    chance = jnp.log(exploration) - jnp.log(jnp.sum(legal, -1, keepdims=True))
+    return jnp.where(legal, jnp.logaddexp(own, chance), FORBIDDEN)
+
+
+def choose(
+    network: Network, key: Array, logits: Float[Array, "*batch actions"], exploration: Array | float | None = None
+) -> Int[Array, "*batch"]:
+    """An action for each row: drawn from the policy, or that of the highest value; at random as often as explored."""
+    if not network.greedy:
+        return jax.random.categorical(key, explored(logits, exploration))
+    best = jnp.argmax(logits, -1)
+    if exploration is None:
+        return best
+    chance_key, any_key = jax.random.split(key)
+    anything = jax.random.categorical(any_key, jnp.where(logits > FORBIDDEN / 2, 0.0, FORBIDDEN))
+    return jnp.where(jax.random.uniform(chance_key, best.shape) < exploration, anything, best)
+
+
+def policy(network: Network, params: Params) -> Actor:
+    """What a network does when nobody explores."""
+
+    def act(key: Array, observations: Array, memory: Memory) -> tuple[Array, Memory]:
+        out, memory = step(network, params, observations, memory)
+        return choose(network, key, out.logits), memory
+
+    return Actor(act, network.fresh)
+
+
+def looked(network: Network, params: Params, observations: Array, before: int) -> Output:
+    """What a network says of observations with which an episode begins, after `before` looks at the same.
+
+    Without memory it says the same every time.
+    """
+    if network.unroll is None or before == 0:
+        return network.apply(params, observations)
+    batch = jax.eval_shape(network.apply, params, observations).logits.shape[:-1]
+
+    def look(memory: Memory, _: None) -> tuple[Memory, None]:
+        return step(network, params, observations, memory)[1], None
+
+    memory, _ = jax.lax.scan(look, network.fresh(*batch), None, before)
+    return step(network, params, observations, memory)[0]

@@ -1,0 +1,132 @@
+"""From what a study says about its agent to the agent, with what does not fit its world refused."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from chisel.spec import WrongInput
+from chisel.study import Study, reward_tables, situations
+from chisel.terms import ChannelPart, values
+from chisel.traits import DQNPart, ReinforcePart
+
+if TYPE_CHECKING:
+    from chisel.agents.agent import Agent
+    from chisel.agents.networks import Network
+    from chisel.worlds.world import World
+
+HEADS = {False: "values", True: "dueling"}
+
+
+def check_agent(study: Study, world: "World", at: Callable[..., str]) -> None:
+    """Checks that the agent can be one of this world.
+
+    Args:
+        at: (*keys) -> how a complaint about that place begins.
+
+    Raises:
+        WrongInput: it cannot; the message says why.
+    """
+    from chisel.worlds.world import names
+
+    agent, shape = study.agent, names(world).observation.shape
+    if getattr(agent.network, "channels", None) and len(shape) != 3:
+        raise WrongInput(
+            f"{at('agent', 'network', 'kind')} is {agent.network.kind!r} with convolutions; what the agent sees of "
+            f"{world.name!r} has the shape {shape} and not [height, width, planes]; expected 'mlp'"
+        )
+    if isinstance(agent, ReinforcePart) and study.training.rollout < world.limit:
+        raise WrongInput(
+            f"{at('training', 'rollout')} is {study.training.rollout}; the learner 'reinforce' learns from episodes "
+            f"that it sees to their end, which in {world.name!r} are up to {world.limit} steps long; "
+            f"expected at least {world.limit}, better {2 * world.limit}"
+        )
+    if isinstance(agent, DQNPart):
+        _refuse_entropy(study, at)
+    if getattr(agent, "critic", "single") == "per_channel":
+        _refuse_late_pay(study, at)
+
+
+def _refuse_entropy(study: Study, at: Callable[..., str]) -> None:
+    for i, part in enumerate(study.schedule):
+        for loc, situation in situations(part):
+            if situation.entropy is not None:
+                where = at("schedule", i, *loc, "entropy")
+                raise WrongInput(f"{where}: the learner 'dqn' has no entropy bonus; it explores by `exploration`")
+
+
+def _refuse_late_pay(study: Study, at: Callable[..., str]) -> None:
+    for i, part in enumerate(study.schedule):
+        for loc, table in reward_tables(part):
+            for name, term in table.items():
+                late = [k for k in ("delay", "lump") if isinstance(term, ChannelPart) and any(values(getattr(term, k)))]
+                if late:
+                    raise WrongInput(
+                        f"{at('schedule', i, *loc, name, late[0])}: what is paid later is not told apart by channel; "
+                        f"expected agent.critic = 'single', or no {late[0]}"
+                    )
+
+
+def make_network(study: Study, world: "World") -> "Network":
+    """The study's network over the world's observations and actions."""
+    from chisel.agents.networks import Form
+    from chisel.agents.networks import make_network as make
+    from chisel.agents.policy import masked
+    from chisel.worlds.world import names
+
+    known, told = names(world), study.agent.network
+    form = Form(
+        widths=tuple(told.widths),
+        channels=tuple(getattr(told, "channels", ())),
+        recurrent=told.kind == "gru",
+        separate=told.separate,
+        parts=_parts(study, world),
+        activation=told.activation,
+        dtype=told.dtype,
+    )
+    head = HEADS[study.agent.dueling] if isinstance(study.agent, DQNPart) else "policy"
+    network = make(known.observation, len(world.actions), form, head)
+    return network if world.legal is None else masked(network, world.legal, known.observation)
+
+
+def _parts(study: Study, world: "World") -> int | None:
+    """How many parts of the reward have a value head of their own; None where one is for all."""
+    from chisel.scheduling import needs
+    from chisel.worlds.world import names
+
+    if getattr(study.agent, "critic", "single") == "single":
+        return None
+    return len(names(world).channels) + bool(needs(study, world).potentials)
+
+
+def make_agent(study: Study, world: "World") -> "Agent":
+    """The study's learner over its network."""
+    from chisel.agents import dqn, policy_gradient, ppo
+    from chisel.worlds.world import names
+
+    network, told = make_network(study, world), study.agent
+    if isinstance(told, DQNPart):
+        training = study.training
+        settings = _settings(
+            dqn.Settings,
+            study,
+            world,
+            hop=told.n_step,
+            rows=told.replay // training.worlds,
+            warmup=-(-told.warmup // training.worlds),
+            descents=told.gradient_steps,
+        )
+        return dqn.dqn(network, settings, names(world).observation, training.worlds)
+    learners: dict[str, tuple[Any, Any]] = {
+        "ppo": (ppo.ppo, ppo.Settings),
+        "a2c": (policy_gradient.a2c, policy_gradient.A2CSettings),
+        "reinforce": (policy_gradient.reinforce, policy_gradient.ReinforceSettings),
+    }
+    make, kind = learners[told.learner]
+    return make(network, _settings(kind, study, world))
+
+
+def _settings(kind: Any, study: Study, world: "World", **more: Any) -> Any:
+    """The settings of a learner, from keys of the study that are called like its fields."""
+    told = {k: getattr(study.agent, k) for k in kind._fields if k not in more}
+    if world.alternating:  # what the other player gets next counts against this one
+        told["discount"] = -told["discount"]
+    return kind(**told, **more)

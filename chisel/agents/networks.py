@@ -184,6 +184,11 @@ class _Net(nn.Module):
         return q, jnp.max(q, -1)
 
 
+def _numbers(x: Array) -> Array:
+    """As float32. Casting truth values is scalar code in XLA on CPU, and takes longer than the layer they go into."""
+    return jnp.where(x, 1.0, 0.0) if x.dtype == bool else x.astype(jnp.float32)
+
+
 def _flat(x: Array, ndim: int) -> Array:
     return x.reshape(*x.shape[: x.ndim - ndim], -1)
 
@@ -203,7 +208,7 @@ def make_network(observation: jax.ShapeDtypeStruct, actions: int, form: Form, he
     module, ndim = _Net(form, actions, head), len(observation.shape)
 
     def shown(x: Array) -> Array:
-        return x.astype(jnp.float32) if form.channels else _flat(x, ndim).astype(jnp.float32)
+        return _numbers(x if form.channels else _flat(x, ndim))
 
     def fresh(*batch: int) -> Memory:
         trunks = ("", CRITIC) if form.separate else ("",)

@@ -68,6 +68,7 @@ class Samples(NamedTuple):
     memory: Memory = None
 
 
+MOST_BITS = 14  # of a number that is shuffled together with random bits, of which there are 32 less these
 MEASURES = ("policy_loss", "value_loss", "entropy", "kl", "clipped", "gradient_norm")
 
 
@@ -146,14 +147,28 @@ def ppo(network: Network, settings: Settings) -> Agent:
             params, moments, norm = optimiser.step(gradient, state.optimiser, state.params, tuning.learning_rate)
             return LearnerState(params, moments), measured | {"gradient_norm": norm}
 
-        def epoch(state: LearnerState, key: Array) -> tuple[LearnerState, dict[str, Array]]:
-            rows = jax.random.permutation(key, count).reshape(settings.minibatches, -1)
-            return jax.lax.scan(minibatch, state, rows)
-
-        state, measured = jax.lax.scan(epoch, state, jax.random.split(key, settings.epochs))
+        orders = jax.vmap(lambda k: shuffled(k, count))(jax.random.split(key, settings.epochs))
+        state, measured = jax.lax.scan(minibatch, state, orders.reshape(settings.epochs * settings.minibatches, -1))
         return state, jax.tree.map(jnp.mean, measured)
 
     return Agent(network, settings.discount, init, act, learn, MEASURES)
+
+
+def shuffled(key: Array, count: int) -> Int[Array, "count"]:
+    """The numbers below `count` in random order.
+
+    They are sorted by random bits, in the lower ones of which they are written: of one array of integers XLA's sort on
+    CPU is several times faster than `jax.random.permutation`. Where the bits above are equal, the lower number comes
+    first: among 2^11 numbers, that is so of about one of 2^21 pairs. Where it would be many, `permutation` does it.
+
+    >>> sorted(shuffled(jax.random.key(0), 5).tolist())
+    [0, 1, 2, 3, 4]
+    """
+    low = max(count - 1, 1).bit_length()
+    if low > MOST_BITS:
+        return jax.random.permutation(key, count)
+    bits = jax.random.bits(key, (count,), jnp.uint32)
+    return (jnp.sort((bits >> low << low) | jnp.arange(count, dtype=jnp.uint32)) & ((1 << low) - 1)).astype(jnp.int32)
 
 
 def _chosen(samples: Samples, rows: Array) -> Samples:

@@ -74,7 +74,7 @@ class Reader:
         bank = make_bank(world, battery.bank.layouts, seed)
         self.subject = Subject(bank, contests and contests.states, self._levels(numbers))
         read = partial(self._read_one, contests=contests, params=numbers)
-        self._read = spread(read, self._mesh, side_by_side(self._mesh, members), shared=1)
+        self._read = spread(read, self._mesh, members, side_by_side(self._mesh, members), shared=1)
 
     def _levels(self, params: dict[str, Array]) -> Any:
         keys = jax.random.split(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
 
 from chisel.rewards.schedule import Schedule
 from chisel.training.member import Member, Metrics, Plan, make_advance, new
@@ -15,17 +16,18 @@ AXIS = "members"
 
 
 def mesh(devices: int | None, members: int) -> Mesh:
-    """The first `devices` devices (all, if None), but no more than there is work for (see `lay`)."""
+    """The first `devices` devices (all, if None), but no more than members fill (see `slots`)."""
     available = jax.devices()
-    count = min(devices or len(available), len(available), -(-members // least(available[0])))
+    count = min(devices or len(available), len(available), -(-members // slots(available[0])))
     return jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=available[:count])
 
 
-def least(device: jax.Device) -> int:
-    """How many members a device gets at least.
+def slots(device: jax.Device) -> int:
+    """How many members a device has room for at least.
 
     XLA compiles a loop over one member to another program than a loop over several, and the two differ in the last
-    bits. On CPU, where a member's numbers are promised not to depend on its neighbours, there is always a neighbour.
+    bits. On CPU, where a member's numbers are promised not to depend on its neighbours, there is always room for one
+    more; but nothing is computed there.
     """
     return 2 if device.platform == "cpu" else 1
 
@@ -39,7 +41,7 @@ def side_by_side(mesh: Mesh, members: int) -> int:
     return 1 if mesh.devices.flat[0].platform == "cpu" else -(-members // mesh.size)
 
 
-def spread(function: Callable[..., Any], mesh: Mesh, batch: int, shared: int = 0) -> Callable[..., Any]:
+def spread(function: Callable[..., Any], mesh: Mesh, members: int, batch: int, shared: int = 0) -> Callable[..., Any]:
     """`function` of one member as a function of all, compiled once.
 
     Members are laid over the devices of `mesh`; a device takes its own one after another, `batch` at a time. What comes
@@ -47,35 +49,59 @@ def spread(function: Callable[..., Any], mesh: Mesh, batch: int, shared: int = 0
 
     Args:
         function: (*of_member, *shared) -> pytree of arrays.
+        members: how many there are, of what `lay` has filled up.
         shared: how many trailing arguments all members share.
 
     Returns:
         The same function over arrays with a leading [members] axis (but for the shared ones), jitted. The devices must
         divide the count: see `lay`.
     """
-    split, whole = PartitionSpec(AXIS), PartitionSpec()
+    split, whole, each = PartitionSpec(AXIS), PartitionSpec(), np.int32(-(-members // mesh.size))
 
-    def on_device(own: tuple[Any, ...], common: tuple[Any, ...]) -> Any:
-        size = batch if batch > 1 else None
-        return jax.lax.map(lambda one: function(*one, *common), own, batch_size=size)
+    def on_device(own: tuple[Any, ...], common: tuple[Any, ...], count: Array) -> Any:
+        if batch > 1:
+            return jax.lax.map(lambda one: function(*one, *common), own, batch_size=batch)
+        return _in_turn(lambda one: function(*one, *common), own, count)
 
-    laid_out = jax.shard_map(on_device, mesh=mesh, in_specs=(split, whole), out_specs=split, check_vma=False)
+    laid_out = jax.shard_map(on_device, mesh=mesh, in_specs=(split, whole, whole), out_specs=split, check_vma=False)
 
     @jax.jit
-    def over_members(*arguments: Any) -> Any:
-        return laid_out(arguments[: len(arguments) - shared], arguments[len(arguments) - shared :])
+    def over_members(count: Array, *arguments: Any) -> Any:
+        return laid_out(arguments[: len(arguments) - shared], arguments[len(arguments) - shared :], count)
 
-    return over_members
+    def of_members(*arguments: Any) -> Any:
+        return over_members(each, *arguments)
+
+    return of_members
+
+
+def _in_turn(function: Callable[..., Any], own: Any, count: Array) -> Any:
+    """`function` of the first `count` members, one after another; zeros for the others.
+
+    How many is data, so that a loop over one is compiled as a loop over several is.
+    """
+
+    def pick(i: Array) -> Any:
+        return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), own)
+
+    def one(i: Array, done: Any) -> Any:
+        put = jax.lax.dynamic_update_index_in_dim
+        return jax.tree.map(lambda all_, x: put(all_, x, i, 0), done, function(pick(i)))
+
+    shapes = jax.eval_shape(lambda: function(pick(jnp.int32(0))))
+    members = len(jax.tree.leaves(own)[0])
+    empty = jax.tree.map(lambda x: jnp.zeros((members, *x.shape), x.dtype), shapes)
+    return jax.lax.fori_loop(0, count, one, empty)
 
 
 def lay(tree: Any, mesh: Mesh) -> Any:
     """Arrays of members from the host, laid over the devices; filled up with copies of the last member where the
-    devices do not divide their count, or would have fewer than `least`.
+    devices do not divide their count, or have more room (see `slots`).
     """
 
     def one(x: Any) -> jax.Array:
         x = np.asarray(x)
-        each = max(-(-len(x) // mesh.size), least(mesh.devices.flat[0]))
+        each = max(-(-len(x) // mesh.size), slots(mesh.devices.flat[0]))
         x = np.concatenate([x, np.repeat(x[-1:], each * mesh.size - len(x), axis=0)])
         return jax.device_put(x, NamedSharding(mesh, PartitionSpec(AXIS)))
 
@@ -111,11 +137,11 @@ class Population:
         self._schedules = schedules
         self._shapes: tuple[Member, Metrics] | None = None
         self._laid = lay(schedules, self.mesh)
-        self._advance = spread(make_advance(plan), self.mesh, side_by_side(self.mesh, self.members))
+        self._advance = spread(make_advance(plan), self.mesh, self.members, side_by_side(self.mesh, self.members))
 
     def new(self, keys: np.ndarray) -> Member:
         """All members before their first update, laid over the devices."""
-        begin = spread(lambda schedule, key: new(self.plan, schedule, key), self.mesh, batch=1)
+        begin = spread(lambda schedule, key: new(self.plan, schedule, key), self.mesh, self.members, batch=1)
         return begin(self._laid, lay(keys, self.mesh))
 
     def shapes(self, keys: np.ndarray, updates: int) -> tuple[Member, Metrics]:

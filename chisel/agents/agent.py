@@ -52,13 +52,12 @@ class Tuning(NamedTuple):
 
 
 class Agent(NamedTuple):
-    """A learner. Pure functions; everything that learns is in the state.
+    """A learner. Pure functions; everything that learns is in the state. It acts as `chisel.agents.policy` says.
 
     Fields:
         network: what acts, and what probes read: `network.apply(state.params, observation)`.
         discount: the learner's γ, which shaping must share; negative where players alternate and want the opposite.
         init: (key) -> state.
-        act: (params, key, observations [worlds, …], Memory, Tuning) -> (actions [worlds], Memory).
         learn: (state, key, Batch, Tuning) -> (state, {measure: number}).
         measures: the names of what `learn` reports, in order.
     """
@@ -66,6 +65,5 @@ class Agent(NamedTuple):
     network: Network
     discount: float
     init: Callable[[Array], AgentState]
-    act: Callable[[Any, Array, Array, Memory, Tuning], tuple[Array, Memory]]
     learn: Callable[[AgentState, Array, Batch, Tuning], tuple[AgentState, dict[str, Array]]]
     measures: tuple[str, ...]

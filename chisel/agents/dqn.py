@@ -17,9 +17,8 @@ import rlax
 from jaxtyping import Array, Int
 
 from chisel.agents.agent import Agent, Batch, Tuning
-from chisel.agents.estimates import descent
-from chisel.agents.networks import Memory, Network, Params
-from chisel.agents.policy import choose
+from chisel.agents.estimates import descend, descent
+from chisel.agents.networks import Network, Params
 from chisel.agents.replay import Hops, Replay, empty, sample, store
 
 
@@ -94,9 +93,6 @@ def dqn(network: Network, settings: Settings, observation: jax.ShapeDtypeStruct,
         replay = empty(observation, settings.rows, worlds)
         return DQNState(params, params, optimiser.init(params), jnp.int32(0), replay)
 
-    def act(params: Params, key: Array, observations: Array, memory: Memory, tuning: Tuning) -> tuple[Array, Memory]:
-        return choose(network, key, network.apply(params, observations).logits, tuning.exploration), memory
-
     def learn(state: DQNState, key: Array, batch: Batch, tuning: Tuning) -> tuple[DQNState, dict[str, Array]]:
         replay = store(state.replay, batch)
 
@@ -104,13 +100,15 @@ def dqn(network: Network, settings: Settings, observation: jax.ShapeDtypeStruct,
             hops = sample(replay, key, settings.batch, settings.hop, settings.discount)
             gradient_of = jax.value_and_grad(loss, has_aux=True)
             (error, value), gradient = gradient_of(learned.params, learned.target, hops, network, settings)
-            params, moments, norm = optimiser.step(gradient, learned.optimiser, learned.params, tuning.learning_rate)
+            params, moments, norm = descend(
+                optimiser, gradient, learned.optimiser, learned.params, tuning.learning_rate
+            )
             done = learned.done + 1
             target = optax.periodic_update(params, learned.target, done, settings.target_every)
             measured = {"value_loss": error, "value": value, "gradient_norm": norm}
             return Learned(params, target, moments, done), measured
 
-        def descend(learned: Learned) -> tuple[Learned, dict[str, Array]]:
+        def go(learned: Learned) -> tuple[Learned, dict[str, Array]]:
             learned, measured = jax.lax.scan(one, learned, jax.random.split(key, settings.descents))
             return learned, jax.tree.map(jnp.mean, measured)
 
@@ -123,4 +121,4 @@ def dqn(network: Network, settings: Settings, observation: jax.ShapeDtypeStruct,
         )
         return DQNState(learned.params, learned.target, learned.optimiser, learned.done, replay), measured
 
-    return Agent(network, settings.discount, init, act, learn, MEASURES)
+    return Agent(network, settings.discount, init, learn, MEASURES)

@@ -117,41 +117,27 @@ def mean_entropy(logits: Float[Array, "*batch actions"]) -> Float[Array, ""]:
     return -rlax.entropy_loss(rows, jnp.ones(len(rows)))
 
 
-class Descent(NamedTuple):
-    """Adam on gradients that are clipped by their norm, at a step size that is data.
+def descent(network: Network, norm: float, apart: bool) -> optax.GradientTransformation:
+    """Adam (ε = 1e-5) on gradients that are clipped by their norm; the step size is the caller's.
 
-    Fields:
-        critics: tables of the parameters whose gradient is clipped apart from that of the others.
-    """
-
-    adam: optax.GradientTransformation
-    norm: float
-    critics: tuple[str, ...] = ()
-
-    def init(self, params: Params) -> Any:
-        """The moments before the first step."""
-        return self.adam.init(params)
-
-    def step(self, gradient: Params, moments: Any, params: Params, rate: Any) -> tuple[Params, Any, Array]:
-        """New parameters and moments, and the norm of the gradient before it was clipped."""
-        if self.critics:
-            critic = {k: v for k, v in gradient.items() if k in self.critics}
-            rest = {k: v for k, v in gradient.items() if k not in self.critics}
-            clipped = self._clipped(rest) | self._clipped(critic)
-            clipped = {k: clipped[k] for k in gradient}
-        else:
-            clipped = self._clipped(gradient)
-        move, moments = self.adam.update(clipped, moments)
-        return jax.tree.map(lambda p, m: p - rate * m, params, move), moments, optax.tree.norm(gradient)
-
-    def _clipped(self, gradient: Params) -> Params:
-        return optax.clip_by_global_norm(self.norm).update(gradient, optax.EmptyState())[0]
-
-
-def descent(network: Network, norm: float, apart: bool) -> Descent:
-    """The optimiser of a learner.
+    Parameters are put into one vector, since many small arrays cost more than one large one.
 
     Args:
         apart: clip the critic's gradient on its own, so that what it learns does not change the policy's step.
     """
-    return Descent(optax.scale_by_adam(eps=1e-5), norm, network.critics if apart else ())
+    clip, adam = optax.clip_by_global_norm(norm), optax.scale_by_adam(eps=1e-5)
+    if not apart:
+        return optax.flatten(optax.chain(clip, adam))
+
+    def whose(params: Params) -> dict[str, str]:
+        return {name: "critic" if name in network.critics else "policy" for name in params}
+
+    return optax.chain(optax.partition({"critic": clip, "policy": clip}, whose), optax.flatten(adam))
+
+
+def descend(
+    optimiser: optax.GradientTransformation, gradient: Params, moments: Any, params: Params, rate: Any
+) -> tuple[Params, Any, Float[Array, ""]]:
+    """One step: new parameters and moments, and the norm of the gradient before it was clipped."""
+    move, moments = optimiser.update(gradient, moments)
+    return jax.tree.map(lambda p, m: p - rate * m, params, move), moments, optax.tree.norm(gradient)

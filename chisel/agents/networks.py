@@ -38,6 +38,7 @@ class Network(NamedTuple):
 
     Fields:
         layers: the names of the activations, from the input upwards.
+        actions: how many there are.
         init: (key) -> params.
         apply: (params, observation [*batch, …]) -> Output; with memory, of an observation with which an episode begins.
         unroll: (params, observations [time, *batch, …], begins [time, *batch], Memory) -> (Output, Memory), both [time,
@@ -49,6 +50,7 @@ class Network(NamedTuple):
     """
 
     layers: tuple[str, ...]
+    actions: int
     init: Callable[[Array], Params]
     apply: Callable[[Params, Array], Output]
     unroll: Callable[[Params, Array, Any, Memory], tuple[Output, Memory]] | None = None
@@ -234,6 +236,7 @@ def make_network(observation: jax.ShapeDtypeStruct, actions: int, form: Form, he
     made = jax.eval_shape(init, jax.random.key(0))
     return Network(
         layers=_layers(form),
+        actions=actions,
         init=init,
         apply=apply,
         unroll=unroll if form.recurrent else None,

@@ -1,7 +1,8 @@
 """From what a network says to what is done: legal actions, exploration, memory."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,21 +13,26 @@ from chisel.agents.networks import Memory, Network, Output, Params
 FORBIDDEN = -1e9  # a logit that no softmax gives weight; finite, so that 0 · log 0 stays 0
 
 
+Luck = Any  # what chance decides in one step
+
+
 class Actor(NamedTuple):
     """Something that acts.
 
     Fields:
-        act: (key, observations [worlds, …], Memory) -> (actions [worlds], Memory).
+        luck: (key, worlds) -> Luck of one step; drawn ahead for many, which is cheaper than one by one.
+        act: (Luck, observations [worlds, …], Memory) -> (actions [worlds], Memory).
         fresh: (worlds) -> Memory at the beginning of an episode, [worlds, …]; None where nothing is remembered.
     """
 
-    act: Callable[[Array, Array, Memory], tuple[Int[Array, "worlds"], Memory]]
+    luck: Callable[[Array, int], Luck]
+    act: Callable[[Luck, Array, Memory], tuple[Int[Array, "worlds"], Memory]]
     fresh: Callable[[int], Memory] = lambda worlds: None
 
 
 def forgetful(choose: Callable[[Array, Array], Array]) -> Actor:
     """An actor without memory, from (key, observations) -> actions."""
-    return Actor(lambda key, observations, memory: (choose(key, observations), memory))
+    return Actor(lambda key, worlds: key, lambda key, observations, memory: (choose(key, observations), memory))
 
 
 def masked(network: Network, legal: Callable[[Array], Array], observation: jax.ShapeDtypeStruct) -> Network:
@@ -79,28 +85,37 @@ def explored(
     return jnp.where(legal, jnp.logaddexp(own, chance), FORBIDDEN)
 
 
+def luck(network: Network, key: Array, worlds: int) -> Luck:
+    """What `choose` needs of chance: Gumbel numbers [worlds, actions]; for greedy ones, uniform ones before."""
+    shape = worlds, network.actions
+    if not network.greedy:
+        return jax.random.gumbel(key, shape)
+    chance_key, any_key = jax.random.split(key)
+    return jax.random.uniform(chance_key, (worlds,)), jax.random.gumbel(any_key, shape)
+
+
 def choose(
-    network: Network, key: Array, logits: Float[Array, "*batch actions"], exploration: Array | float | None = None
-) -> Int[Array, "*batch"]:
+    network: Network, luck: Luck, logits: Float[Array, "worlds actions"], exploration: Array | float | None = None
+) -> Int[Array, "worlds"]:
     """An action for each row: drawn from the policy, or that of the highest value; at random as often as explored."""
     if not network.greedy:
-        return jax.random.categorical(key, explored(logits, exploration))
+        return jnp.argmax(explored(logits, exploration) + luck, -1)  # the Gumbel-max way to draw (Maddison et al. 2014)
     best = jnp.argmax(logits, -1)
     if exploration is None:
         return best
-    chance_key, any_key = jax.random.split(key)
-    anything = jax.random.categorical(any_key, jnp.where(logits > FORBIDDEN / 2, 0.0, FORBIDDEN))
-    return jnp.where(jax.random.uniform(chance_key, best.shape) < exploration, anything, best)
+    chance, numbers = luck
+    anything = jnp.argmax(jnp.where(logits > FORBIDDEN / 2, numbers, FORBIDDEN), -1)
+    return jnp.where(chance < exploration, anything, best)
 
 
-def policy(network: Network, params: Params) -> Actor:
-    """What a network does when nobody explores."""
+def policy(network: Network, params: Params, exploration: Array | float | None = None) -> Actor:
+    """What a network does, if it explores so often; by default never."""
 
-    def act(key: Array, observations: Array, memory: Memory) -> tuple[Array, Memory]:
+    def act(luck: Luck, observations: Array, memory: Memory) -> tuple[Array, Memory]:
         out, memory = step(network, params, observations, memory)
-        return choose(network, key, out.logits), memory
+        return choose(network, luck, out.logits, exploration), memory
 
-    return Actor(act, network.fresh)
+    return Actor(partial(luck, network), act, network.fresh)
 
 
 def looked(network: Network, params: Params, observations: Array, before: int) -> Output:

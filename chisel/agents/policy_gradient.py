@@ -20,9 +20,9 @@ import rlax
 from jaxtyping import Array, Bool, Float
 
 from chisel.agents.agent import Agent, Batch, Tuning
-from chisel.agents.estimates import descent, judge, mean_entropy
-from chisel.agents.networks import Memory, Network, Params
-from chisel.agents.policy import choose, explored, step
+from chisel.agents.estimates import descend, descent, judge, mean_entropy
+from chisel.agents.networks import Network, Params
+from chisel.agents.policy import explored
 from chisel.agents.ppo import LearnerState, Samples, said, samples_of, value_loss
 
 
@@ -109,10 +109,6 @@ def _learner(network: Network, settings: Any, measures: tuple[str, ...], weigh: 
         params = network.init(key)
         return LearnerState(params, optimiser.init(params))
 
-    def act(params: Params, key: Array, observations: Array, memory: Memory, tuning: Tuning) -> tuple[Array, Memory]:
-        out, memory = step(network, params, observations, memory)
-        return choose(network, key, out.logits, tuning.exploration), memory
-
     def learn(state: LearnerState, key: Array, batch: Batch, tuning: Tuning) -> tuple[LearnerState, dict[str, Array]]:
         del key  # nothing is left to chance
         judged = judge(network, state.params, batch)
@@ -121,10 +117,10 @@ def _learner(network: Network, settings: Any, measures: tuple[str, ...], weigh: 
         gradient, measured = jax.grad(loss, has_aux=True)(
             state.params, samples, used, network, settings.value_weight, tuning
         )
-        params, moments, norm = optimiser.step(gradient, state.optimiser, state.params, tuning.learning_rate)
+        params, moments, norm = descend(optimiser, gradient, state.optimiser, state.params, tuning.learning_rate)
         return LearnerState(params, moments), measured | further | {"gradient_norm": norm}
 
-    return Agent(network, settings.discount, init, act, learn, measures)
+    return Agent(network, settings.discount, init, learn, measures)
 
 
 def a2c(network: Network, settings: A2CSettings) -> Agent:

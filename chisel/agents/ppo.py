@@ -25,9 +25,9 @@ import rlax
 from jaxtyping import Array, Bool, Float, Int
 
 from chisel.agents.agent import Agent, Batch, Tuning
-from chisel.agents.estimates import Judged, credit, descent, judge, log_prob, mean_entropy
+from chisel.agents.estimates import Judged, credit, descend, descent, judge, log_prob, mean_entropy
 from chisel.agents.networks import Memory, Network, Output, Params
-from chisel.agents.policy import choose, explored, step
+from chisel.agents.policy import explored
 
 
 class Settings(NamedTuple):
@@ -127,10 +127,6 @@ def ppo(network: Network, settings: Settings) -> Agent:
         params = network.init(key)
         return LearnerState(params, optimiser.init(params))
 
-    def act(params: Params, key: Array, observations: Array, memory: Memory, tuning: Tuning) -> tuple[Array, Memory]:
-        out, memory = step(network, params, observations, memory)
-        return choose(network, key, out.logits, tuning.exploration), memory
-
     def learn(state: LearnerState, key: Array, batch: Batch, tuning: Tuning) -> tuple[LearnerState, dict[str, Array]]:
         judged = judge(network, state.params, batch)
         samples = samples_of(judged, batch, settings, tuning)
@@ -144,14 +140,14 @@ def ppo(network: Network, settings: Settings) -> Agent:
             gradient, measured = jax.grad(loss, has_aux=True)(
                 state.params, _chosen(samples, rows), network, settings, tuning
             )
-            params, moments, norm = optimiser.step(gradient, state.optimiser, state.params, tuning.learning_rate)
+            params, moments, norm = descend(optimiser, gradient, state.optimiser, state.params, tuning.learning_rate)
             return LearnerState(params, moments), measured | {"gradient_norm": norm}
 
         orders = jax.vmap(lambda k: shuffled(k, count))(jax.random.split(key, settings.epochs))
         state, measured = jax.lax.scan(minibatch, state, orders.reshape(settings.epochs * settings.minibatches, -1))
         return state, jax.tree.map(jnp.mean, measured)
 
-    return Agent(network, settings.discount, init, act, learn, MEASURES)
+    return Agent(network, settings.discount, init, learn, MEASURES)
 
 
 def shuffled(key: Array, count: int) -> Int[Array, "count"]:

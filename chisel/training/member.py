@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt32
 
 from chisel.agents.agent import Agent, Batch, Tuning
-from chisel.agents.networks import Memory
-from chisel.agents.policy import Actor
+from chisel.agents.policy import policy
 from chisel.rewards.criteria import Standing, beginning, go_on
 from chisel.rewards.oversight import read
 from chisel.rewards.payment import Owed, nothing_owed, pay
@@ -129,10 +128,7 @@ def update(plan: Plan, member: Member, schedule: Schedule) -> tuple[Member, Metr
     now = in_force(schedule, at)
     tuning = Tuning(now.learning_rate, now.entropy, now.exploration)
 
-    def act(key: Array, observations: Array, memory: Memory) -> tuple[Array, Memory]:
-        return plan.agent.act(member.agent.params, key, observations, memory, tuning)
-
-    params, actor = params_of(plan.world, now.params), Actor(act, plan.agent.network.fresh)
+    params, actor = params_of(plan.world, now.params), policy(plan.agent.network, member.agent.params, now.exploration)
     playing, seen = collect(plan.world, actor, act_key, member.playing, params, plan.rollout, plan.shaped, plan.gates)
     standing, following = _onward(member, schedule, seen, at)
     # A key that splitting never gives, so that what a plain study draws is what it drew without overseers.

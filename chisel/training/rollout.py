@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from chisel.agents.networks import Memory
-from chisel.agents.policy import FORBIDDEN, Actor, forgetful
+from chisel.agents.policy import FORBIDDEN, Actor, Luck, forgetful
 from chisel.worlds.world import State, World, vector
 
 
@@ -133,13 +133,13 @@ def collect(
     deck_key, play_key = jax.random.split(key)
     deck = _draw(world, deck_key, worlds, steps, params)
 
-    def one(carry: tuple[Playing, Array], key: Array) -> tuple[tuple[Playing, Array], Any]:
+    def one(carry: tuple[Playing, Array], chance: tuple[Luck, Array]) -> tuple[tuple[Playing, Array], Any]:
         playing, dealt = carry
-        act_key, step_key = jax.random.split(key)
+        luck, keys = chance
         state = playing.state
         observation = observe(state)
-        action, memory = actor.act(act_key, observation, playing.memory)
-        after = jax.vmap(world.step, (0, 0, 0, None))(jax.random.split(step_key, worlds), state, action, params)
+        action, memory = actor.act(luck, observation, playing.memory)
+        after = jax.vmap(world.step, (0, 0, 0, None))(keys, state, action, params)
         facts = jax.vmap(lambda *x: vector(world.channels(*x)))(state, action, after)
         age, totals = playing.age + 1, playing.totals + facts
         ended = jax.vmap(world.ended)(after)
@@ -160,8 +160,8 @@ def collect(
         )
         return (onward, dealt), (record, finished)
 
-    keys = jax.random.split(play_key, steps)
-    (playing, _), (record, finished) = jax.lax.scan(one, (playing, jnp.int32(0)), keys)
+    chance = _chance(actor, play_key, steps, worlds)
+    (playing, _), (record, finished) = jax.lax.scan(one, (playing, jnp.int32(0)), chance)
     observations, actions, facts, before, after, conditions, ended, truncated, following = record
     totals, count, length = (jnp.sum(x, axis=0) for x in finished)
     divisor = jnp.where(count > 0, count, jnp.nan)
@@ -174,6 +174,13 @@ def collect(
     return playing, Rollout(
         observations, actions, facts, before, after, conditions, ended, truncated, finals, last, episodes
     )
+
+
+def _chance(actor: Actor, key: Array, steps: int, worlds: int) -> tuple[Luck, Array]:
+    """What chance decides in every step: the actor's luck, and a key for each world. [time, …]."""
+    both = jax.vmap(jax.random.split)(jax.random.split(key, steps))
+    lucks = jax.vmap(lambda k: actor.luck(k, worlds))(both[:, 0])
+    return lucks, jax.vmap(lambda k: jax.random.split(k, worlds))(both[:, 1])
 
 
 class Story(NamedTuple):
@@ -194,16 +201,16 @@ def episode(
     """
     worlds = jax.tree.leaves(state)[0].shape[0]
 
-    def one(carry: tuple[State, Array, Memory], key: Array) -> tuple[tuple[State, Array, Memory], Any]:
+    def one(carry: tuple[State, Array, Memory], chance: tuple[Luck, Array]) -> tuple[tuple[State, Array, Memory], Any]:
         state, alive, memory = carry
-        act_key, step_key = jax.random.split(key)
-        action, memory = actor.act(act_key, jax.vmap(world.observe)(state), memory)
-        after = jax.vmap(world.step, (0, 0, 0, None))(jax.random.split(step_key, worlds), state, action, params)
+        luck, keys = chance
+        action, memory = actor.act(luck, jax.vmap(world.observe)(state), memory)
+        after = jax.vmap(world.step, (0, 0, 0, None))(keys, state, action, params)
         facts = jax.vmap(lambda *x: vector(world.channels(*x)))(state, action, after)
         reached = jax.vmap(world.reached)(state, action, after)
         story = Story(alive, jnp.where(alive[:, None], facts, 0.0), reached & alive[:, None])
         return (_where(alive, after, state), alive & ~jax.vmap(world.ended)(after), memory), (story, state)
 
     alive = ~jax.vmap(world.ended)(state)
-    keys = jax.random.split(key, world.limit if steps is None else steps)
-    return jax.lax.scan(one, (state, alive, actor.fresh(worlds)), keys)[1]
+    chance = _chance(actor, key, world.limit if steps is None else steps, worlds)
+    return jax.lax.scan(one, (state, alive, actor.fresh(worlds)), chance)[1]

@@ -12,7 +12,7 @@ from jax.test_util import check_grads
 from chisel.agents.agent import Batch, Tuning
 from chisel.agents.estimates import advantages
 from chisel.agents.networks import Form, make_network
-from chisel.agents.policy import explored, masked
+from chisel.agents.policy import explored, masked, policy
 from chisel.agents.ppo import MEASURES, Samples, Settings, loss, ppo
 
 STEPS, WORLDS, ACTIONS, SLOTS = 6, 2, 3, 4
@@ -292,7 +292,7 @@ def test_it_acts_as_its_policy_says():
     """Each action as often as its probability: within four standard errors."""
     seen = np.random.default_rng(3).normal(size=SHAPE).astype(np.float32)
     count = 4000
-    actions = np.asarray(AGENT.act(STATE.params, KEY, np.broadcast_to(seen, (count, *SHAPE)), None, USUAL)[0])
+    actions = np.asarray(acts(NETWORK, np.broadcast_to(seen, (count, *SHAPE))))
     chance = np.asarray(jax.nn.softmax(NETWORK.apply(STATE.params, seen).logits))
     shares = np.bincount(actions, minlength=ACTIONS) / count
     assert chance.max() - chance.min() > 0.1
@@ -302,6 +302,11 @@ def test_it_acts_as_its_policy_says():
 # Exploration
 
 
+def acts(network, seen, exploration=None):
+    actor = policy(network, STATE.params, exploration)
+    return actor.act(actor.luck(KEY, len(seen)), seen, None)[0]
+
+
 @pytest.mark.parametrize("exploration", [0.0, 0.4, 1.0])
 def test_it_explores_as_often_as_it_is_told_and_breaks_no_rule(exploration):
     """The middle action is forbidden; what is left is the policy, mixed with an even choice of the other two."""
@@ -309,9 +314,7 @@ def test_it_explores_as_often_as_it_is_told_and_breaks_no_rule(exploration):
     fenced = masked(NETWORK, lambda seen: legal, jax.ShapeDtypeStruct(SHAPE, jnp.float32))
     seen, count = np.random.default_rng(3).normal(size=SHAPE).astype(np.float32), 4000
     many = np.broadcast_to(seen, (count, *SHAPE))
-    actions = np.asarray(
-        ppo(fenced, SETTINGS).act(STATE.params, KEY, many, None, USUAL._replace(exploration=exploration))[0]
-    )
+    actions = np.asarray(acts(fenced, many, exploration))
     policy = np.asarray(jax.nn.softmax(fenced.apply(STATE.params, seen).logits))
     meant = (1 - exploration) * policy + exploration * np.array([0.5, 0, 0.5])
     assert abs(policy[0] - policy[2]) > 0.2

@@ -215,7 +215,7 @@ def planted() -> Network:
         hidden = jnp.concatenate([random, distance[..., None]], -1)
         return Output(logits, jnp.zeros(row.shape), {"hidden": hidden})
 
-    return Network(("hidden",), lambda key: {"wants": jnp.zeros(len(GOALS))}, apply)
+    return Network(("hidden",), 4, lambda key: {"wants": jnp.zeros(len(GOALS))}, apply)
 
 
 SUBJECTS = ["clown", "water"]

@@ -78,7 +78,7 @@ def test_what_weighs_nothing_trains_the_same_as_what_is_not_named(plain):
     nothing = {"clown": 0.0, "seen_smile": [(0.0, 0.0), (0.5, -0.0), (1.0, 0.0)]}
     assert bare[0].playing.totals.any()
     assert_same_bits(plain.train(schedule(MIXED | nothing), 4)[0], bare[0])
-    assert differ(plain.train(schedule(MIXED | {"clown": 0.5}), 4)[0].agent, bare[0].agent)
+    assert differ(plain.train(schedule(MIXED | {"comfort": 0.5}), 4)[0].agent, bare[0].agent)
 
 
 def test_what_weighs_nothing_trains_the_same_as_what_the_world_does_not_have(plain):

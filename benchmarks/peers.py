@@ -5,9 +5,10 @@ moment: what else the machine does falls on all, and ratios are of the same roun
 compile is told apart. Contestants are pinned to the same cores (where the system can do that).
 
 - `cartpole`: one agent, PureJaxRL's settings for CartPole, one core.
-- `population`: 8 and 32 of them, on two cores. Others train them side by side, by `vmap`.
-- `maze`: the maze pipeline of Brown & Young (2026) against Stable-Baselines3, one core, eight environments on both
-  sides (`DummyVecEnv`, one thread: the fastest that was found for it).
+- `population`: 8 and 32 of them, on two cores. Others train them side by side, by `vmap`; PureJaxRL is tried on one
+  core as well, since two threads of XLA that share small products can be slower than one.
+- `maze`: the maze pipeline of Brown & Young (2026) against Stable-Baselines3, one core. With one environment, as is its
+  default, and with eight in a `DummyVecEnv`, which is faster; on one thread, since on two it is slower.
 - `members`: what a member costs, by how many there are, on one core, or on an accelerator (`--device gpu --most 4096`).
 
 Peers live in environments of their own (`--envs`), made from whatever registry pip is set up for. PureJaxRL is not in
@@ -16,8 +17,10 @@ registry has; `--torch` asks for another one, and PIP_EXTRA_INDEX_URL names a re
 """
 
 import argparse
+import io
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -34,8 +37,8 @@ TORCH = "torch==2.13.0+cpu" if sys.platform == "linux" else "torch==2.13.0"
 JAX = ("jax==0.10.2", "flax==0.12.8", "optax==0.2.8", "distrax==0.1.9", "gymnax==0.0.9", "rejax==0.1.3")
 SB3 = ("stable-baselines3==2.9.2", "gymnasium==1.4.0")
 ENVS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chisel" / "peers"
-MAZE_ENVS = 8
 CONSOLE = Console(width=120)
+PATIENCE = 180  # seconds; threads of XLA that wait for each other on a busy machine can take for ever
 
 
 class LeftOut(Exception):
@@ -43,10 +46,11 @@ class LeftOut(Exception):
 
 
 class Contestant(NamedTuple):
-    """A worker's name in the table, and the command that starts it."""
+    """A worker's name in the table, the command that starts it, and its cores if not those of all."""
 
     name: str
     command: Sequence[Any]
+    cores: int | None = None
 
 
 class Score(NamedTuple):
@@ -84,7 +88,7 @@ class Worker:
         own = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "PYTHONPATH": str(HERE.parent), "JAX_PLATFORMS": device}
         pinned = (lambda: os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])) if _can_pin(cores) else None
         self.name = contestant.name
-        self.said = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would fill up
+        self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115  (a pipe that nobody reads would fill up)
         self.process = subprocess.Popen(
             [str(c) for c in contestant.command],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said,
@@ -98,6 +102,9 @@ class Worker:
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout
+        heard, _, _ = select.select([self.process.stdout], [], [], PATIENCE)  # it never says two lines at once
+        if not heard:
+            raise LeftOut(f"it took longer than {PATIENCE} s over one turn")
         line = self.process.stdout.readline()
         if not line:
             self.process.wait()
@@ -132,13 +139,17 @@ def race(contestants: Sequence[Contestant], rounds: int, cores: int | None, devi
     try:
         for contestant in contestants:
             try:
-                workers.append(Worker(contestant, cores, device))
+                workers.append(Worker(contestant, contestant.cores or cores, device))
                 scores[contestant.name] = Score(workers[-1].compiled, [])
             except LeftOut as why:
                 CONSOLE.print(f"{contestant.name} is left out: {why}")
         for _ in range(rounds):
-            for worker in workers:
-                scores[worker.name].rates.append(worker.go())
+            for worker in [w for w in workers if w.name in scores]:
+                try:
+                    scores[worker.name].rates.append(worker.go())
+                except LeftOut as why:
+                    CONSOLE.print(f"{worker.name} is left out: {why}")
+                    del scores[worker.name]
     finally:
         for worker in workers:
             worker.end()
@@ -204,21 +215,27 @@ def cartpole(asked: Asked) -> None:
 
 def population(asked: Asked) -> None:
     """Populations on CartPole, on two cores."""
-    for members, updates in ((8, 96), (32, 32)):
-        scores = race(_on_cartpole(asked, members, updates), asked.rounds, cores=2)
+    for members, updates in ((8, 32), (32, 16)):
+        contestants = _on_cartpole(asked, members, updates)
+        again = [c._replace(name=f"{c.name}, one core", cores=1) for c in contestants if c.name == "PureJaxRL"]
+        scores = race([*contestants, *again], asked.rounds, cores=2)
         show(f"CartPole, {members} agents, two cores", scores, "wanted: 2× PureJaxRL")
 
 
 def maze(asked: Asked) -> None:
-    """One agent in a maze, on one core."""
-    contestants = [Contestant("chisel", chisel("maze", 1, 32, "--worlds", MAZE_ENVS))]
+    """One agent in a maze, on one core, with as many environments on both sides."""
+    python = None
     try:
         python = environment(asked.envs, "sb3", (asked.torch, *SB3))
-        command = python, HERE / "peers" / "sb3_maze.py", MAZE_ENVS, 3, 1
-        contestants.append(Contestant("Stable-Baselines3", command))
     except LeftOut as why:
         CONSOLE.print(f"Stable-Baselines3 is left out: {why}")
-    show("8×8 maze, one agent, one core", race(contestants, asked.rounds, cores=1), "wanted: 15× Stable-Baselines3")
+    for worlds in (1, 8):
+        contestants = [Contestant("chisel", chisel("maze", 1, 256 // worlds, "--worlds", worlds))]
+        if python is not None:
+            command = python, HERE / "peers" / "sb3_maze.py", worlds, 24 // worlds, 1
+            contestants.append(Contestant("Stable-Baselines3", command))
+        scores = race(contestants, asked.rounds, cores=1)
+        show(f"8×8 maze, one agent, {worlds} environments, one core", scores, "wanted: 15× Stable-Baselines3")
 
 
 def members(asked: Asked) -> None:
@@ -265,6 +282,8 @@ def main() -> None:
     wrong = [name for name in given.benchmarks if name not in BENCHMARKS]
     if wrong:
         ask.error(f"there is no benchmark {wrong[0]!r}; there are {', '.join(BENCHMARKS)}")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # so that a log shows tables as they come
     asked = Asked(given.rounds, given.purejaxrl, given.envs, given.torch, given.device, given.most)
     for name in given.benchmarks or BENCHMARKS:
         BENCHMARKS[name](asked)

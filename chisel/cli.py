@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from chisel import lab
-from chisel.devices import use_devices
+from chisel.devices import Platform, use_devices
 from chisel.estimate import check as check_study
 from chisel.resolve import load_study
 from chisel.spec import WrongInput
@@ -41,6 +41,10 @@ Steps = Annotated[int | None, typer.Option("--steps", help="Another number of en
 BatteryName = Annotated[str, typer.Option("--battery", help="A battery file, or the bare name of a shipped one.")]
 Devices = Annotated[
     int | None, typer.Option("--devices", help="How many CPU cores or accelerators to use; all by default.")
+]
+Device = Annotated[
+    Platform | None,
+    typer.Option("--device", help="What to compute on; by default what JAX prefers.", show_default=False),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results, warnings and errors.")]
 
@@ -89,12 +93,14 @@ def run(
     steps: Steps = None,
     battery: BatteryName = "values",
     devices: Devices = None,
+    device: Device = None,
     quiet: Quiet = False,
 ) -> None:
     """Train, read and report a study.
 
     The same command on an unfinished run goes on where it stopped; on a finished one it says so.
     """
+    use_devices(devices, device)
     wanted = load_study(study)
     if seeds is not None or steps is not None:
         wanted = wanted.replaced(seeds, steps)
@@ -110,10 +116,12 @@ def check(
     seeds: Seeds = None,
     steps: Steps = None,
     devices: Devices = None,
+    device: Device = None,
     timing: Annotated[bool, typer.Option(help="Compile the study's program and time a few updates of it.")] = True,
     quiet: Quiet = False,
 ) -> None:
     """Validate a study and print the plan: members, environment steps, estimated time and disk."""
+    use_devices(devices, device)
     wanted = load_study(study)
     if seeds is not None or steps is not None:
         wanted = wanted.replaced(seeds, steps)
@@ -173,8 +181,15 @@ def _edge(edge: float, wanted: Study) -> str:
 
 
 @_command()
-def read(run: RunFolder, battery: BatteryName = "values", devices: Devices = None, quiet: Quiet = False) -> None:
+def read(
+    run: RunFolder,
+    battery: BatteryName = "values",
+    devices: Devices = None,
+    device: Device = None,
+    quiet: Quiet = False,
+) -> None:
     """Take readings from a run's checkpoints again; `chisel report` then draws the page anew."""
+    use_devices(devices, device)
     from chisel.run import alone
 
     this = lab.open_run(run)

@@ -132,7 +132,7 @@ class DQNPart(Part):
     batch: int = Field(128, ge=1, description="samples of a gradient step")
     gradient_steps: int = Field(16, ge=1, description="for each rollout")
     target_every: int = Field(50, ge=1, description="gradient steps after which the target network is renewed")
-    huber: float = Field(1.0, gt=0, description="the error beyond which it counts linearly")
+    huber: float | None = Field(None, gt=0, description="the error beyond which it counts linearly; by default none")
     gradient_norm: float = Field(10.0, gt=0)
 
 

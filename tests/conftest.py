@@ -1,5 +1,9 @@
 """Two CPU devices, so that laying members over devices can be tried on any machine; and a tiny study."""
 
+import atexit
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import jax
@@ -9,6 +13,13 @@ from tests.tiny import TINY_BATTERY, TINY_STUDY
 
 # Must be asked for before JAX is first used.
 jax.config.update("jax_num_cpu_devices", 2)
+
+# Programs are compiled once for all processes of a test run, those that tests start included. The user's own cache is
+# left alone. The first process removes the folder; the others find it named.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="chisel-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ class Settings(NamedTuple):
         batch: samples of a step of the optimiser.
         descents: steps of the optimiser for each rollout.
         target_every: steps of the optimiser after which the target network is renewed.
-        huber: errors beyond it count linearly.
+        huber: errors beyond it count linearly; None: all count by their square.
     """
 
     discount: float = 0.97
@@ -43,7 +43,7 @@ class Settings(NamedTuple):
     batch: int = 128
     descents: int = 16
     target_every: int = 50
-    huber: float = 1.0
+    huber: float | None = None
     gradient_norm: float = 10.0
 
 
@@ -70,14 +70,14 @@ MEASURES = ("value_loss", "value", "gradient_norm")
 
 
 def loss(params: Params, target: Params, hops: Hops, network: Network, settings: Settings) -> tuple[Array, Array]:
-    """Huber loss of the errors of action values, and the mean action value."""
+    """Half the squared error of action values, or its Huber loss, and the mean action value."""
     values = network.apply(params, hops.before).logits
     following = network.apply(target, hops.after).logits
     selecting = network.apply(params, hops.after).logits if settings.double else following
     error = jax.vmap(rlax.double_q_learning)(values, hops.actions, hops.rewards, hops.discounts, following, selecting)
-    each = rlax.huber_loss(error, settings.huber) * hops.known
+    each = rlax.l2_loss(error) if settings.huber is None else rlax.huber_loss(error, settings.huber)
     mean = jnp.mean(jnp.take_along_axis(values, hops.actions[:, None], axis=-1))
-    return jnp.sum(each) / jnp.maximum(jnp.sum(hops.known), 1), mean
+    return jnp.sum(each * hops.known) / jnp.maximum(jnp.sum(hops.known), 1), mean
 
 
 def dqn(network: Network, settings: Settings, observation: jax.ShapeDtypeStruct, worlds: int) -> Agent:
@@ -100,9 +100,8 @@ def dqn(network: Network, settings: Settings, observation: jax.ShapeDtypeStruct,
             hops = sample(replay, key, settings.batch, settings.hop, settings.discount)
             gradient_of = jax.value_and_grad(loss, has_aux=True)
             (error, value), gradient = gradient_of(learned.params, learned.target, hops, network, settings)
-            params, moments, norm = descend(
-                optimiser, gradient, learned.optimiser, learned.params, tuning.learning_rate
-            )
+            rate, moments = tuning.learning_rate, learned.optimiser
+            params, moments, norm = descend(optimiser, gradient, moments, learned.params, rate)
             done = learned.done + 1
             target = optax.periodic_update(params, learned.target, done, settings.target_every)
             measured = {"value_loss": error, "value": value, "gradient_norm": norm}
@@ -116,9 +115,8 @@ def dqn(network: Network, settings: Settings, observation: jax.ShapeDtypeStruct,
             return learned, dict.fromkeys(MEASURES, jnp.float32(jnp.nan))
 
         ready = replay.filled >= max(settings.warmup, settings.hop + 1)
-        learned, measured = jax.lax.cond(
-            ready, descend, wait, Learned(state.params, state.target, state.optimiser, state.done)
-        )
+        before = Learned(state.params, state.target, state.optimiser, state.done)
+        learned, measured = jax.lax.cond(ready, go, wait, before)
         return DQNState(learned.params, learned.target, learned.optimiser, learned.done, replay), measured
 
     return Agent(network, settings.discount, init, learn, MEASURES)

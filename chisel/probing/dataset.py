@@ -46,7 +46,7 @@ def dataset(
     top = np.stack([ceilings.get(c, np.full(2, np.nan)) for c in known.channels], 1)
     data["ceiling"] = (("levels", "channel"), top)
     data = _with_controls(data, reader) if "score" in dims else data
-    return _describe(data.assign_attrs(left_out=json.dumps(reader.left_out)))
+    return _describe(data.assign_attrs(left_out=json.dumps(reader.left_out)), reader.network.greedy)
 
 
 def coordinates(reader: Reader) -> dict[str, list[str]]:
@@ -104,8 +104,16 @@ _MEANINGS: dict[str, tuple[str, str]] = {
 }
 
 
-def _describe(data: xr.Dataset) -> xr.Dataset:
-    for name in [name for name in _MEANINGS if name in data.variables]:
-        meaning, units = _MEANINGS[name]
+# Of a network that chooses the action of the highest value.
+_GREEDY_MEANINGS: dict[str, tuple[str, str]] = {
+    "bid": ("mean of the highest value of actions that shorten the path to the goal, less that of others", "return"),
+    "total_effect": ("mean bid with the edited goal's object put in, less with it taken out", "return"),
+}
+
+
+def _describe(data: xr.Dataset, greedy: bool) -> xr.Dataset:
+    meanings = _MEANINGS | (_GREEDY_MEANINGS if greedy else {})
+    for name in [name for name in meanings if name in data.variables]:
+        meaning, units = meanings[name]
         data[name].attrs = {"long_name": meaning, "units": units}
     return data

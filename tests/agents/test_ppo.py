@@ -1,22 +1,30 @@
-"""PPO: advantages against a plain loop, the loss against numpy and finite differences, and what `learn` may do."""
+"""PPO: the loss against numpy and finite differences, what `learn` may do, orders, memory, and parts of the reward."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 from chisel.agents.agent import Batch, Tuning
-from chisel.agents.estimates import advantages
+from chisel.agents.estimates import descend, descent, judge
 from chisel.agents.networks import Form, make_network
-from chisel.agents.policy import explored, masked, policy
-from chisel.agents.ppo import MEASURES, Samples, Settings, loss, ppo
+from chisel.agents.policy import explored
+from chisel.agents.ppo import (
+    MEASURES,
+    MOST_BITS,
+    LearnerState,
+    Samples,
+    Settings,
+    loss,
+    ppo,
+    samples_of,
+    shuffled,
+    value_loss,
+)
+from tests.agents.rollouts import ACTIONS, SHAPE, SLOTS, WORLDS, by_hand, difference, rollout, same
 
-STEPS, WORLDS, ACTIONS, SLOTS = 6, 2, 3, 4
-SHAPE = (4,)
 NETWORK = make_network(jax.ShapeDtypeStruct(SHAPE, jnp.float32), ACTIONS, Form((6,)))
 SETTINGS = Settings(discount=0.9, trace=0.8, epochs=2, minibatches=2)
 AGENT = ppo(NETWORK, SETTINGS)
@@ -28,71 +36,7 @@ USUAL = Tuning(1e-2, 0.01)
 
 learn = jax.jit(AGENT.learn)
 whole = jax.jit(ppo(NETWORK, SETTINGS._replace(epochs=1, minibatches=1)).learn)
-estimate = jax.jit(advantages, static_argnums=(6, 7))
 value_of = jax.jit(lambda seen: NETWORK.apply(STATE.params, seen).value)
-
-
-# Advantages
-
-
-def by_hand(rewards, values, last, after, ended, truncated) -> np.ndarray:
-    """Generalised advantages, world by world, from the end of the rollout to its start."""
-    found = np.zeros_like(rewards, float)
-    for w in range(rewards.shape[1]):
-        trace, following = 0.0, float(last[w])
-        for t in reversed(range(rewards.shape[0])):
-            if ended[t, w]:
-                trace, following = 0.0, 0.0
-            elif truncated[t, w]:
-                trace, following = 0.0, float(after[t, w])
-            surprise = rewards[t, w] + SETTINGS.discount * following - values[t, w]
-            trace = surprise + SETTINGS.discount * SETTINGS.trace * trace
-            found[t, w], following = trace, float(values[t, w])
-    return found
-
-
-# Per step and world: 0 goes on, 1 ended, 2 truncated.
-ENDINGS = st.lists(st.integers(0, 2), min_size=STEPS * WORLDS, max_size=STEPS * WORLDS)
-
-
-@settings(max_examples=60, deadline=None)
-@given(ENDINGS, st.integers(0, 2**32 - 1))
-@example([0] * (STEPS * WORLDS), 0)
-@example([2] * (STEPS * WORLDS), 0)
-def test_advantages_are_those_of_a_plain_loop(endings, seed):
-    how = np.array(endings).reshape(STEPS, WORLDS)
-    numbers = np.random.default_rng(seed).normal(size=(3, STEPS, WORLDS)).astype(np.float32)
-    rewards, values, after = numbers
-    last = numbers[0, 0] * 2
-    meant = by_hand(rewards, values, last, after, how == 1, how == 2)
-    after = np.where(how == 2, after, 1e6)  # read at truncated steps only
-    found = estimate(rewards, values, last, after, how == 1, how == 2, SETTINGS.discount, SETTINGS.trace)
-    np.testing.assert_allclose(found, meant, atol=1e-4)
-
-
-def test_where_players_alternate_every_other_reward_counts_against_the_mover():
-    """A negative discount is negamax: own rewards less those of the opponent, each from the mover's side."""
-    rewards = np.array([[0.0], [1.0], [0.0], [10.0]], np.float32)  # the opponent takes at 1, and wins at 3
-    nothing, ended = np.zeros((4, 1), np.float32), np.array([[False], [False], [False], [True]])
-    found = estimate(rewards, nothing, nothing[0], nothing, ended, np.zeros((4, 1), bool), -0.9, 1.0)
-    meant = [-0.9 * 1 - 0.9**3 * 10, 1 + 0.9**2 * 10, -0.9 * 10, 10]
-    np.testing.assert_allclose(found[:, 0], meant, rtol=1e-5)
-
-
-@pytest.mark.parametrize("how", ["ended", "truncated"])
-def test_nothing_leaks_from_one_episode_into_another(how):
-    cut = np.zeros((STEPS, WORLDS), bool)
-    cut[2] = True
-    nothing = np.zeros((STEPS, WORLDS), bool)
-    flags = (cut, nothing) if how == "ended" else (nothing, cut)
-    plain = np.ones((STEPS, WORLDS), np.float32)
-    wild = plain.copy()
-    wild[3:] = 1e4
-    quiet, loud = (
-        np.asarray(estimate(x, x, x[-1], plain, *flags, SETTINGS.discount, SETTINGS.trace)) for x in (plain, wild)
-    )
-    assert np.array_equal(quiet[:3], loud[:3])
-    assert not np.array_equal(quiet[3:], loud[3:])
 
 
 # The loss
@@ -143,11 +87,15 @@ def test_the_loss_is_what_the_papers_say(tuning):
     assert float(total) == pytest.approx(weighed, abs=1e-5)
 
 
+total = jax.jit(lambda params, batch, tuning: loss(params, batch, NETWORK, SETTINGS, tuning)[0])
+
+
 @pytest.mark.parametrize("tuning", TUNINGS[1:], ids=str)
 def test_the_gradient_of_the_loss_is_that_of_finite_differences(tuning):
-    batch = samples(exploration=tuning.exploration)
-    total = jax.jit(lambda params: loss(params, batch, NETWORK, SETTINGS, tuning)[0])
-    check_grads(total, (STATE.params,), order=1, modes=["rev"], atol=1e-2, rtol=1e-2, eps=1e-2)
+    batch, tuning = samples(exploration=tuning.exploration), jax.tree.map(jnp.float32, tuning)
+    check_grads(
+        lambda p: total(p, batch, tuning), (STATE.params,), order=1, modes=["rev"], atol=1e-2, rtol=1e-2, eps=1e-2
+    )
 
 
 def test_the_weight_of_entropy_moves_the_gradient_in_proportion():
@@ -179,41 +127,32 @@ def test_without_advantage_the_policy_stays():
     """Normalising must not make something out of nothing."""
     nothing = samples()._replace(advantages=np.zeros(12, np.float32))
     bare = SETTINGS._replace(value_weight=0.0)
-    gradient = jax.grad(lambda p, b: loss(p, b, NETWORK, bare, Tuning(0.0, 0.0))[0])
+    gradient = jax.jit(jax.grad(lambda p, b: loss(p, b, NETWORK, bare, Tuning(0.0, 0.0))[0]))
     assert not any(np.any(x) for x in jax.tree.leaves(gradient(STATE.params, nothing)))
     assert np.any(gradient(STATE.params, samples())["policy"]["kernel"])
+
+
+@pytest.mark.parametrize("parts", [None, 3])
+@pytest.mark.parametrize("clip", [None, 0.2])
+def test_the_loss_of_values_that_moved_too_far_is_the_worse_one(clip, parts):
+    """Errors of parts are added up, each clipped on its own."""
+    rng, shape = np.random.default_rng(0), (40, *([parts] if parts else []))
+    before, now, returns = rng.normal(size=(3, *shape)).astype(np.float32)
+    given_ = samples(count=40)._replace(values=before, returns=returns)
+    error = (now - returns) ** 2
+    if clip:
+        error = np.maximum(error, (np.clip(now, before - clip, before + clip) - returns) ** 2)
+        assert 0 < np.mean(error > (now - returns) ** 2) < 1
+    found = float(value_loss(jnp.array(now), given_, clip))
+    assert found == pytest.approx(0.5 * error.sum() / 40, rel=1e-5)
 
 
 # Learning
 
 
-def batch(seed: int = 0, ended=(), truncated=(), scale: float = 1.0) -> Batch:
-    """A rollout with junk in the slots of `finals` that are not used."""
-    rng = np.random.default_rng(seed)
-    flags = np.zeros((2, STEPS, WORLDS), bool)
-    for flag, where in zip(flags, (ended, truncated), strict=True):
-        for t, w in where:
-            flag[t, w] = True
-    return Batch(
-        observations=rng.normal(size=(STEPS, WORLDS, *SHAPE)).astype(np.float32),
-        actions=rng.integers(0, ACTIONS, (STEPS, WORLDS)).astype(np.int32),
-        rewards=(scale * rng.normal(size=(STEPS, WORLDS))).astype(np.float32),
-        readings=np.zeros((STEPS, WORLDS, 1), np.float32),
-        weights=np.ones(1, np.float32),
-        ended=flags[0],
-        truncated=flags[1],
-        finals=3 * rng.normal(size=(SLOTS, *SHAPE)).astype(np.float32),
-        last=rng.normal(size=(WORLDS, *SHAPE)).astype(np.float32),
-    )
-
-
 def taught(batch: Batch, rate: float = 1e-2, key=KEY, entropy: float = 0.01, exploration: float | None = None):
     numbers = (None if x is None else jnp.float32(x) for x in (rate, entropy, exploration))
     return learn(STATE, key, batch, Tuning(*numbers))
-
-
-def difference(one, other) -> float:
-    return max(float(np.abs(a - b).max()) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
 
 
 CUTS = [
@@ -231,7 +170,7 @@ def test_a_truncated_step_bootstraps_from_its_own_final_observation(cuts):
     """It learns the same as from an end that pays the discounted value of where the step led: which is how it is meant,
     without any `finals` to be matched.
     """
-    given_ = batch(truncated=cuts, ended=[(2, 1)])
+    given_ = rollout(truncated=cuts, ended=[(2, 1)])
     worth = np.asarray(value_of(given_.finals))
     paid = given_.rewards.copy()
     for slot, where in enumerate(sorted(cuts)):
@@ -247,86 +186,63 @@ def test_a_truncated_step_bootstraps_from_its_own_final_observation(cuts):
 
 
 def test_a_rate_of_zero_changes_nothing():
-    state, told = taught(batch(), rate=0.0)
-    for before, after in zip(jax.tree.leaves(STATE.params), jax.tree.leaves(state.params), strict=True):
-        assert np.asarray(before).tobytes() == np.asarray(after).tobytes()
+    state, told = taught(rollout(), rate=0.0)
+    assert same(STATE.params, state.params)
     assert float(told["kl"]) == pytest.approx(0, abs=1e-6)
     assert float(told["clipped"]) == 0
-    assert difference(taught(batch(), rate=1e-3)[0].params, STATE.params) > 1e-4
+    assert difference(taught(rollout(), rate=1e-3)[0].params, STATE.params) > 1e-4
 
 
 def test_learning_is_a_function_of_its_key():
-    one, same, other = (taught(batch(), key=jax.random.key(i)) for i in (1, 1, 2))
-    assert difference(one, same) == 0
+    one, again, other = (taught(rollout(), key=jax.random.key(i)) for i in (1, 1, 2))
+    assert difference(one, again) == 0
     assert difference(one[0].params, other[0].params) > 0
 
 
 def test_it_reports_what_it_promises():
-    told = taught(batch())[1]
+    told = taught(rollout())[1]
     assert AGENT.measures == MEASURES
     assert set(told) == set(MEASURES)
     assert all(x.shape == () and np.isfinite(x) for x in told.values())
 
 
-@pytest.mark.parametrize(("scale", "clips"), [(100.0, True), (0.01, False)])
-def test_the_gradient_is_clipped_by_its_norm(scale, clips):
+def test_the_gradient_is_clipped_by_its_norm():
     """After one step Adam's first moment is a tenth of the gradient that it was given."""
-    single = ppo(NETWORK, SETTINGS._replace(epochs=1, minibatches=1, gradient_norm=3.0))
-    state, told = jax.jit(single.learn)(STATE, KEY, batch(scale=scale), USUAL)
-    raw = float(told["gradient_norm"])
-    assert (raw > 3.0) == clips
-    seen = float(optax.tree.norm(optax.tree.get(state.optimiser, "mu"))) / 0.1
-    assert seen == pytest.approx(min(raw, 3.0), rel=1e-4)
+    single = jax.jit(ppo(NETWORK, SETTINGS._replace(epochs=1, minibatches=1, gradient_norm=3.0)).learn)
+    for scale, clips in ((100.0, True), (0.01, False)):
+        state, told = single(STATE, KEY, rollout(scale=scale), USUAL)
+        raw = float(told["gradient_norm"])
+        assert (raw > 3.0) == clips
+        seen = float(optax.tree.norm(optax.tree.get(state.optimiser, "mu"))) / 0.1
+        assert seen == pytest.approx(min(raw, 3.0), rel=1e-4)
 
 
 def test_every_sample_is_used_once_in_an_epoch():
     """With a rate of zero minibatches cannot change each other: their mean value loss is that of the whole rollout."""
-    _, told = taught(batch(ended=[(1, 0)]), rate=0.0)
-    given_ = batch(ended=[(1, 0)])
+    _, told = taught(rollout(ended=[(1, 0)]), rate=0.0)
+    given_ = rollout(ended=[(1, 0)])
     values = np.asarray(value_of(given_.observations))
-    found = by_hand(given_.rewards, values, value_of(given_.last), given_.rewards, given_.ended, given_.truncated)
+    found = by_hand(
+        given_.rewards,
+        values,
+        value_of(given_.last),
+        given_.rewards,
+        given_.ended,
+        given_.truncated,
+        SETTINGS.discount,
+        SETTINGS.trace,
+    )
     assert float(told["value_loss"]) == pytest.approx(float((0.5 * found**2).mean()), rel=1e-4)
 
 
-def test_it_acts_as_its_policy_says():
-    """Each action as often as its probability: within four standard errors."""
-    seen = np.random.default_rng(3).normal(size=SHAPE).astype(np.float32)
-    count = 4000
-    actions = np.asarray(acts(NETWORK, np.broadcast_to(seen, (count, *SHAPE))))
-    chance = np.asarray(jax.nn.softmax(NETWORK.apply(STATE.params, seen).logits))
-    shares = np.bincount(actions, minlength=ACTIONS) / count
-    assert chance.max() - chance.min() > 0.1
-    np.testing.assert_allclose(shares, chance, atol=4 * np.sqrt(0.25 / count))
-
-
 # Exploration
-
-
-def acts(network, seen, exploration=None):
-    actor = policy(network, STATE.params, exploration)
-    return actor.act(actor.luck(KEY, len(seen)), seen, None)[0]
-
-
-@pytest.mark.parametrize("exploration", [0.0, 0.4, 1.0])
-def test_it_explores_as_often_as_it_is_told_and_breaks_no_rule(exploration):
-    """The middle action is forbidden; what is left is the policy, mixed with an even choice of the other two."""
-    legal = jnp.arange(ACTIONS) != 1
-    fenced = masked(NETWORK, lambda seen: legal, jax.ShapeDtypeStruct(SHAPE, jnp.float32))
-    seen, count = np.random.default_rng(3).normal(size=SHAPE).astype(np.float32), 4000
-    many = np.broadcast_to(seen, (count, *SHAPE))
-    actions = np.asarray(acts(fenced, many, exploration))
-    policy = np.asarray(jax.nn.softmax(fenced.apply(STATE.params, seen).logits))
-    meant = (1 - exploration) * policy + exploration * np.array([0.5, 0, 0.5])
-    assert abs(policy[0] - policy[2]) > 0.2
-    assert (actions != 1).all()
-    np.testing.assert_allclose(np.bincount(actions, minlength=ACTIONS) / count, meant, atol=4 * np.sqrt(0.25 / count))
 
 
 @pytest.mark.parametrize("exploration", [None, 0.0, 1e-30, 0.3, 1.0])
 def test_before_the_first_step_the_ratio_is_one(exploration):
     """What acted is what is learned about: with one minibatch and one epoch nothing has moved yet."""
     tuning = Tuning(jnp.float32(1e-2), jnp.float32(0.1), None if exploration is None else jnp.float32(exploration))
-    state, told = whole(STATE, KEY, batch(ended=[(2, 1)]), tuning)
+    state, told = whole(STATE, KEY, rollout(ended=[(2, 1)]), tuning)
     assert float(told["kl"]) == pytest.approx(0, abs=1e-10)
     assert float(told["clipped"]) == 0
     assert float(told["policy_loss"]) == pytest.approx(0, abs=1e-6)  # advantages are normal, and every ratio is 1
@@ -334,7 +250,7 @@ def test_before_the_first_step_the_ratio_is_one(exploration):
 
 
 def test_the_entropy_that_is_told_is_that_of_what_acts():
-    given_ = batch()
+    given_ = rollout()
     chances = mixture(NETWORK.apply(STATE.params, given_.observations.reshape(-1, *SHAPE)).logits, 0.3)
     told = taught(given_, rate=0.0, exploration=0.3)[1]
     assert float(told["entropy"]) == pytest.approx(-(chances * np.log(chances)).sum(1).mean(), rel=1e-5)
@@ -344,8 +260,8 @@ def test_the_entropy_that_is_told_is_that_of_what_acts():
 
 def test_more_weight_of_entropy_leaves_more_entropy():
     def entropy(weight):
-        params = taught(batch(), rate=3e-2, entropy=weight)[0].params
-        log_p = jax.nn.log_softmax(NETWORK.apply(params, batch().observations).logits)
+        params = taught(rollout(), rate=3e-2, entropy=weight)[0].params
+        log_p = jax.nn.log_softmax(NETWORK.apply(params, rollout().observations).logits)
         return float(-jnp.mean(jnp.sum(jnp.exp(log_p) * log_p, -1)))
 
     assert entropy(-1.0) < entropy(0.0) - 0.01 < entropy(1.0) - 0.02
@@ -354,7 +270,121 @@ def test_more_weight_of_entropy_leaves_more_entropy():
 def test_learning_is_finite_where_a_policy_is_sure():
     """Logits so far apart that softmax knows only 0 and 1."""
     sure = STATE._replace(params=STATE.params | {"policy": jax.tree.map(lambda x: 300 * x, STATE.params["policy"])})
-    assert np.ptp(np.asarray(explored(NETWORK.apply(sure.params, batch().observations).logits, None))) > 200
+    assert np.ptp(np.asarray(explored(NETWORK.apply(sure.params, rollout().observations).logits, None))) > 200
     for exploration in (0.0, 1e-30, 1e-3, 1.0):
-        done = learn(sure, KEY, batch(), Tuning(jnp.float32(1e-2), jnp.float32(0.1), jnp.float32(exploration)))
+        done = learn(sure, KEY, rollout(), Tuning(jnp.float32(1e-2), jnp.float32(0.1), jnp.float32(exploration)))
         assert all(np.isfinite(x).all() for x in jax.tree.leaves(done)), exploration
+
+
+# Orders
+
+
+@pytest.mark.parametrize("count", [1, 2, 6, 2**MOST_BITS - 1, 2**MOST_BITS, 2**MOST_BITS + 1])
+def test_an_order_holds_every_number_once(count):
+    """Also where so many are to be put in order that another way is taken."""
+    order = jax.jit(shuffled, static_argnums=1)
+    one, again, other = (np.asarray(order(jax.random.key(k), count)) for k in (0, 0, 1))
+    np.testing.assert_array_equal(np.sort(one), np.arange(count))
+    assert one.dtype == np.int32
+    assert same(one, again)
+    assert same(one, other) == (count <= 2)
+
+
+def test_all_orders_are_as_likely():
+    """Of 4! orders each within five standard errors, and so all by chi-square."""
+    count, keys = 4, 12_000
+    orders = np.asarray(jax.jit(jax.vmap(lambda k: shuffled(k, count)))(jax.random.split(KEY, keys)))
+    often = np.unique(orders @ count ** np.arange(count), return_counts=True)[1]
+    assert len(often) == 24
+    mean = keys / 24
+    assert np.abs(often - mean).max() < 5 * np.sqrt(mean * (1 - 1 / 24))
+    assert abs(((often - mean) ** 2 / mean).sum() - 23) < 5 * np.sqrt(2 * 23)
+
+
+def test_many_numbers_are_spread_as_evenly():
+    """Number and place are unrelated, within five standard errors; in both ways of putting in order."""
+    for count in (2**MOST_BITS, 2**MOST_BITS + 1):
+        order = np.asarray(shuffled(KEY, count))
+        assert abs(np.corrcoef(order, np.arange(count))[0, 1]) < 5 / np.sqrt(count)
+        assert abs(np.corrcoef(order[1:], order[:-1])[0, 1]) < 5 / np.sqrt(count)
+
+
+# Memory
+
+RECURRENT = make_network(jax.ShapeDtypeStruct(SHAPE, jnp.float32), ACTIONS, Form((6, 5), recurrent=True))
+REMEMBERS = jax.jit(ppo(RECURRENT, SETTINGS).init)(jax.random.key(0))
+CUT = {"ended": [(1, 0)], "truncated": [(0, 1), (3, 0), (3, 1)]}
+
+
+def of_worlds(batch: Batch, worlds: list[int]) -> Batch:
+    """The stretches of some worlds, in that order, with the finals that are theirs."""
+    slots = np.full(batch.truncated.shape, -1)
+    slots[batch.truncated] = np.arange(batch.truncated.sum())
+    chosen = jax.tree.map(lambda x: x[:, worlds], batch._replace(weights=None, finals=None, last=None, memory=None))
+    finals = [slot for slot in slots[:, worlds].reshape(-1) if slot >= 0]
+    return chosen._replace(
+        weights=batch.weights,
+        finals=batch.finals[finals + [SLOTS - 1] * (SLOTS - len(finals))],
+        last=batch.last[worlds],
+        memory=jax.tree.map(lambda x: x[worlds], batch.memory),
+    )
+
+
+def test_worlds_are_learned_from_alike():
+    """In another order they teach the same, up to rounding; but not if what was remembered stays where it was."""
+    one = jax.jit(ppo(RECURRENT, SETTINGS._replace(minibatches=1)).learn)
+    given_ = rollout(network=RECURRENT, **CUT)
+    turned = of_worlds(given_, [1, 0])
+    meant, found = (one(REMEMBERS, KEY, batch, USUAL)[0].params for batch in (given_, turned))
+    assert difference(found, meant) < 1e-5
+    assert difference(one(REMEMBERS, KEY, turned._replace(memory=given_.memory), USUAL)[0].params, meant) > 1e-4
+
+
+def test_a_minibatch_of_a_network_with_memory_is_whole_worlds():
+    """Two minibatches of two worlds are two steps, one for each world, on what the first parameters made of it."""
+    given_ = rollout(network=RECURRENT, **CUT)
+    optimiser = descent(RECURRENT, SETTINGS.gradient_norm, apart=False)
+
+    @jax.jit
+    def taught_by(state, batch):
+        judged = judge(RECURRENT, REMEMBERS.params, batch)
+        samples = samples_of(judged, batch, SETTINGS, USUAL)._replace(begins=judged.begins, memory=batch.memory)
+        gradient = jax.grad(lambda p: loss(p, samples, RECURRENT, SETTINGS, USUAL)[0])(state.params)
+        return LearnerState(*descend(optimiser, gradient, state.optimiser, state.params, USUAL.learning_rate)[:2])
+
+    one = jax.jit(ppo(RECURRENT, SETTINGS._replace(epochs=1)).learn)
+    worlds = [of_worlds(given_, [world]) for world in range(WORLDS)]
+    meant = [taught_by(taught_by(REMEMBERS, worlds[a]), worlds[b]).params for a, b in ((0, 1), (1, 0))]
+    assert difference(*meant) > 1e-4
+    nearest = set()
+    for key in jax.random.split(KEY, 8):
+        found = one(REMEMBERS, key, given_, USUAL)[0].params
+        apart = [difference(found, params) for params in meant]
+        assert min(apart) < 1e-5
+        nearest.add(int(np.argmin(apart)))
+    assert nearest == {0, 1}
+
+
+# Parts of the reward
+
+
+def test_after_a_switch_of_weights_the_critic_has_nothing_to_learn_anew():
+    """Where heads tell the parts apart. One head for all has."""
+    told = {}
+    for parts in (None, 3):
+        form = Form((6,), separate=True, parts=parts)
+        agent = ppo(make_network(jax.ShapeDtypeStruct(SHAPE, jnp.float32), ACTIONS, form), SETTINGS)
+        state, one = jax.jit(agent.init)(KEY), jax.jit(agent.learn)
+        given_ = rollout(parts=3, ended=[(2, 0)], truncated=[(1, 1)])
+        other = -2 * given_.weights[::-1]
+        switched = given_._replace(weights=other, rewards=given_.readings @ other)
+        done = [one(state, KEY, batch, Tuning(1e-2, 0.0)) for batch in (given_, switched)]
+        told[parts] = [float(measured["value_loss"]) for _, measured in done]
+        policies, critics = (
+            [{k: v for k, v in s.params.items() if (k in agent.network.critics) == mine} for s, _ in done]
+            for mine in (False, True)
+        )
+        assert difference(*policies) > 1e-3
+        assert (difference(*critics) < 1e-6) == (parts is not None)
+    assert told[3][0] == pytest.approx(told[3][1], rel=1e-6)
+    assert told[None][0] != pytest.approx(told[None][1], rel=0.1)

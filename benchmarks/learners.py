@@ -1,0 +1,138 @@
+"""How well every learner learns: `python benchmarks/learners.py [worlds] [cartpole] [--seeds N] [--only LEARNER]`.
+
+`worlds`: every learner on two small worlds, against the best that any policy can reach there (the world's own ceiling);
+wanted is 0.95 of it. `cartpole`: the final return on CartPole-v1 with PureJaxRL's defaults for PPO (500,000 steps; its
+own is 486 there), and with those of its DQN. Means over seeds, each with a t interval.
+"""
+
+import argparse
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from chisel.devices import use_devices
+from chisel.study import Study
+
+EPISODES = 512
+
+FADING = {"learning_rate": [[0.0, 3e-3], [1.0, 0.0]], "entropy": [[0.0, 0.01], [1.0, 0.0]]}
+LEARNERS: dict[str, dict[str, Any]] = {
+    "ppo": {"learner": "ppo"} | FADING,
+    "ppo, critic per channel": {"learner": "ppo", "critic": "per_channel", "network": {"separate": True}} | FADING,
+    "ppo, conv": {"learner": "ppo", "network": {"kind": "conv"}} | FADING,
+    "ppo, gru": {"learner": "ppo", "network": {"kind": "gru"}} | FADING,
+    "a2c": {"learner": "a2c"} | FADING,
+    "reinforce": {"learner": "reinforce"} | FADING,
+    "dqn": {"learner": "dqn", "learning_rate": [[0.0, 1e-3], [1.0, 0.0]], "n_step": 3},
+}
+WORLDS = {"maze:5": {"cheese": 1.0}, "posture": {"stands_on_command": 1.0}}
+TRAINING = {
+    "ppo": {"steps": 614_400, "worlds": 64, "rollout": 32},
+    "a2c": {"steps": 1_024_000, "worlds": 32, "rollout": 16},
+    "reinforce": {"steps": 2_048_000, "worlds": 32, "rollout": 80},
+    "dqn": {"steps": 512_000, "worlds": 64, "rollout": 8},
+}
+
+CARTPOLE = {
+    "ppo": (
+        {
+            "learning_rate": [[0.0, 2.5e-4], [1.0, 0.0]], "discount": 0.99, "value_clip": True,
+            "network": {"separate": True},
+        },
+        {"steps": 499_712, "worlds": 4, "rollout": 128},
+    ),
+    "dqn": (
+        {
+            "learner": "dqn", "learning_rate": 2.5e-4, "discount": 0.99, "replay": 10_000,
+            "warmup": 10_000, "gradient_steps": 10, "target_every": 50,
+            "network": {"widths": [120, 84], "activation": "relu"},
+        },
+        {"steps": 500_000, "worlds": 10, "rollout": 10},
+    ),
+}  # fmt: skip
+
+
+def study(world: str, reward: dict[str, float], agent: dict[str, Any], training: dict[str, Any], seeds: int) -> Study:
+    """One schedule, some seeds."""
+    raw = {
+        "world": world,
+        "agent": agent,
+        "training": training | {"seeds": seeds},
+        "schedule": [{"name": "s", "reward": reward}],
+    }
+    return Study.model_validate(raw)
+
+
+def final(asked: Study) -> tuple[np.ndarray, float]:
+    """The mean return of the true channel after training, for every seed; and the ceiling on the same levels."""
+    from chisel.agents.policy import policy
+    from chisel.probing.choice import returns
+    from chisel.trainer import population_of
+    from chisel.training.population import gather
+    from chisel.worlds.world import defaults, names
+
+    population, keys = population_of(asked, None)
+    plan, members, left = population.plan, population.new(keys), asked.training.updates
+    while left:
+        members, _ = population.advance(members, min(left, plan.chunk))
+        left -= min(left, plan.chunk)
+    world = plan.world
+    numbers = {k: jnp.float32(v) for k, v in defaults(world).items()}
+    levels = jax.jit(jax.vmap(lambda k: world.reset(k, numbers)))(jax.random.split(jax.random.key(1), EPISODES))
+
+    def played(params: Any) -> jax.Array:
+        return returns(world, policy(plan.agent.network, params), jax.random.key(2), levels, numbers)
+
+    params = gather(members, population.members).agent.params
+    found = np.asarray(jax.jit(lambda p: jax.lax.map(played, p))(params))
+    true = world.true[0]
+    best = np.nan if world.ceiling is None else float(jnp.mean(jax.jit(jax.vmap(world.ceiling))(levels)[true]))
+    return found[:, names(world).channels.index(true)], best
+
+
+def row(table: Table, title: str, asked: Study) -> None:
+    """Trains and adds what came out."""
+    from chisel.analysis.statistics import t_interval
+
+    found, best = final(asked)
+    _, low, high = t_interval(found)
+    steps = f"{asked.training.steps:,}"
+    share = "" if np.isnan(best) else f"{found.mean() / best:.3f}"
+    each = f"{found.mean():.3g} [{low:.3g}, {high:.3g}]"
+    table.add_row(title, asked.world, steps, str(len(found)), each, f"{best:.3g}", share)
+    Console(stderr=True).print(title, asked.world, each, share)
+
+
+def main() -> None:
+    """Trains and prints."""
+    ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    ask.add_argument("what", nargs="*", default=["worlds", "cartpole"], metavar="worlds|cartpole")
+    ask.add_argument("--seeds", type=int)
+    ask.add_argument("--only", help="learners whose name contains this")
+    given = ask.parse_args()
+    use_devices(None)
+    table = Table(box=None, header_style="bold")
+    for column in ("learner", "world", "steps", "seeds", "return", "ceiling", "share"):
+        table.add_column(column)
+    if "worlds" in given.what:
+        for title, agent in LEARNERS.items():
+            if (given.only or "") in title:
+                for world, reward in WORLDS.items():
+                    if world == "posture" and title == "ppo, conv":  # what it shows has no planes
+                        world, reward = "maze:7", {"cheese": 1.0}
+                    training = TRAINING[agent["learner"]]
+                    row(table, title, study(world, reward, agent, training, given.seeds or 4))
+    if "cartpole" in given.what:
+        for title, (agent, training) in CARTPOLE.items():
+            if (given.only or "") in title:
+                world = "gymnax:CartPole-v1"
+                row(table, title, study(world, {"reward": 1.0}, agent, training, given.seeds or 16))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -33,7 +33,7 @@ WORLDS = {"maze:5": {"cheese": 1.0}, "posture": {"stands_on_command": 1.0}}
 TRAINING = {
     "ppo": {"steps": 614_400, "worlds": 64, "rollout": 32},
     "a2c": {"steps": 1_024_000, "worlds": 32, "rollout": 16},
-    "reinforce": {"steps": 2_048_000, "worlds": 32, "rollout": 80},
+    "reinforce": {"steps": 4_096_000, "worlds": 32, "rollout": 80},
     "dqn": {"steps": 512_000, "worlds": 64, "rollout": 8},
 }
 

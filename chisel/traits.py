@@ -161,7 +161,7 @@ def fault_of(agent: AgentPart, batch: int, worlds: int) -> tuple[str, tuple[str,
     """
     kind, learner = agent.network.kind, agent.learner
     if isinstance(agent, DQNPart):
-        return _fault_of_dqn(agent, batch)
+        return _fault_of_dqn(agent, batch, worlds)
     if getattr(agent, "critic", "single") == "per_channel" and not agent.network.separate:
         why = "or heads of channels that nobody pays for would shape the layers that decide"
         return f"'per_channel' needs agent.network.separate = true, {why}", ("critic",)
@@ -175,7 +175,7 @@ def fault_of(agent: AgentPart, batch: int, worlds: int) -> tuple[str, tuple[str,
     return None
 
 
-def _fault_of_dqn(agent: DQNPart, batch: int) -> tuple[str, tuple[str, ...]] | None:
+def _fault_of_dqn(agent: DQNPart, batch: int, worlds: int) -> tuple[str, tuple[str, ...]] | None:
     if agent.network.kind == "gru":
         why = "dqn learns from single steps of its replay, and cannot learn what to remember"
         return f"'gru' is not for the learner 'dqn' ({why}); expected 'mlp' or 'conv'", ("network", "kind")
@@ -186,6 +186,11 @@ def _fault_of_dqn(agent: DQNPart, batch: int) -> tuple[str, tuple[str, ...]] | N
         low = max(agent.replay // batch, 2) * batch
         need = f"a multiple of the {batch} steps of an update, and two of them at least"
         return f"{agent.replay} is not {need}; the nearest are {low} and {low + batch}", ("replay",)
+    if agent.warmup > agent.replay:
+        return f"{agent.warmup} is more than the replay holds; expected at most {agent.replay}", ("warmup",)
+    most = agent.replay // worlds - 1
+    if agent.n_step > most:
+        return f"{agent.n_step} is more than the replay holds of each world; expected at most {most}", ("n_step",)
     return None
 
 

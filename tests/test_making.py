@@ -315,7 +315,7 @@ def test_toml_to_object_to_toml_is_the_identity(learner, kind, all_else):
     assert again == one
     assert again.to_toml() == one.to_toml()
     written = tomllib.loads(one.to_toml())["agent"]
-    assert set(written) == set(LEARNERS[learner].model_fields)
+    assert set(written) == {k for k in LEARNERS[learner].model_fields if getattr(one.agent, k) is not None}
     assert set(written["network"]) == set(NETWORKS[kind].model_fields)
     assert written["learner"] == learner
     assert written["network"]["kind"] == kind

@@ -44,7 +44,8 @@ def masked(network: Network, legal: Callable[[Array], Array], observation: jax.S
 
     def fenced(out: Output, observed: Array) -> Output:
         allowed = jax.vmap(legal)(observed.reshape(-1, *observation.shape)).reshape(out.logits.shape)
-        return out._replace(logits=jnp.where(allowed, out.logits, FORBIDDEN))
+        out = out._replace(logits=jnp.where(allowed, out.logits, FORBIDDEN))
+        return out._replace(value=jnp.max(out.logits, -1)) if network.greedy else out
 
     def apply(params: Params, observed: Array) -> Output:
         return fenced(network.apply(params, observed), observed)
@@ -73,7 +74,7 @@ def explored(
 ) -> Float[Array, "*batch actions"]:
     """The logits of a policy that chooses at random, evenly among the legal actions, with chance `exploration`.
 
-    >>> import jax, jax.numpy as jnp
+    >>> import jax, jax.numpy as jnp, numpy as np
     >>> np.round(np.asarray(jax.nn.softmax(explored(jnp.array([50.0, 0.0, FORBIDDEN]), 0.5)), float), 3).tolist()
     [0.75, 0.25, 0.0]
     """

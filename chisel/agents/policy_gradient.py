@@ -79,7 +79,7 @@ def loss(
     """Minus the mean log-probability of what was done, weighed by advantages; plus that of the critic, minus entropy.
 
     Args:
-        used: 1 for steps to learn from, 0 for others.
+        used: 1 for steps to learn from, 0 for others. Means are over the former, but for the entropy's.
     """
     out = said(network, params, samples)
     logits = explored(out.logits, tuning.exploration)
@@ -87,7 +87,7 @@ def loss(
     rows = logits.reshape(-1, logits.shape[-1])
     policy_loss = rlax.policy_gradient_loss(rows, samples.actions.reshape(-1), samples.advantages.reshape(-1), share)
     known = samples._replace(returns=jnp.where(_beside(used, out.value) > 0, samples.returns, out.value))
-    error = value_loss(out.value, known, None)
+    error = value_loss(out.value, known, None) / jnp.maximum(jnp.mean(used), 1e-8)
     entropy = mean_entropy(logits)
     total = policy_loss + value_weight * error - tuning.entropy * entropy
     return total, {"policy_loss": policy_loss, "value_loss": error, "entropy": entropy}

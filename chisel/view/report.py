@@ -177,10 +177,11 @@ def _situation(training: xr.Dataset, name: str) -> list[str]:
 
 
 _PANELS = (
-    ("total_effect", "Effect of an object", "change of the bid for it when it is put in, nats"),
+    ("total_effect", "Effect of an object", "change of the bid for it when it is put in"),
     ("choice", "Chosen first", "share of two-goal levels, mean over rivals"),
-    ("bid", "Bid", "push towards each goal, nats"),
+    ("bid", "Bid", "push towards each goal"),
 )
+_UNITS = {"nat": ", nats", "return": ", in units of return"}
 _EMPTY = '<p class="empty">Nothing was measured.</p>'
 
 
@@ -196,7 +197,8 @@ def _card(drawn: _Page, sheet: Sheet, name: str) -> str:
         drawn.place(charts.returns_chart(training, readings, name), f"Return over training: {name}"),
     ]
     for reading, title, meaning in [panel for panel in _PANELS if panel[0] in readings]:
-        parts.append(f"<h4>{title} <small>{meaning}</small></h4>")
+        unit = _UNITS.get(readings[reading].attrs.get("units", ""), "")
+        parts.append(f"<h4>{title} <small>{meaning}{unit}</small></h4>")
         measured = series.finite(series.goal_values(readings, reading))
         chart = charts.goal_chart(readings, name, reading)
         parts.append(drawn.place(chart, f"{title} over training: {name}") if measured else _EMPTY)

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from chisel.making import make_network
+from chisel.making import agent_in_words, make_network
 from chisel.probing.battery import left_out
 from chisel.resolve import world_of
 from chisel.run import READINGS, REPORT, TRAINING, Run, open_run, runs_in
@@ -28,7 +28,8 @@ def describe_run(this: Run) -> dict[str, str]:
         "members": f"{len(study.schedule) * study.training.seeds} ({study.training.seeds} seeds each)",
         "trained": f"{saved[-1] * study.training.batch if saved else 0:,} of {study.training.steps:,} steps a member",
         "checkpoints": f"{len(saved)} of {len(plan)}: " + ", ".join(f"{u * study.training.batch:,}" for u in saved),
-        "network": f"{study.agent.network.kind} {study.agent.network.widths}, layers {', '.join(_layers(study))}",
+        "agent": agent_in_words(study),
+        "layers": ", ".join(_layers(study)),
         "readings": "taken" if (this.path / READINGS).is_file() else "not yet",
         "report": str(this.path / REPORT) if (this.path / REPORT).is_file() else "not yet",
         "device": f"{manifest['device']['platform']} ({manifest['device']['kind']})",

@@ -168,6 +168,7 @@ def _final_params(study: Study) -> dict[str, float]:
 
 def about(study: Study) -> dict[str, Any]:
     """What every dataset of a study says of itself: plain strings and numbers, so that any tool can read them."""
+    from chisel.making import agent_in_words
     from chisel.resolve import proxy_channels, world_of
 
     world, training = world_of(study), study.training
@@ -175,6 +176,7 @@ def about(study: Study) -> dict[str, Any]:
         "title": study.title or f"A study of {study.world}",
         "world": study.world,
         "world_summary": world.summary,
+        "agent": agent_in_words(study),
         "true_channels": json.dumps(list(true_channels(study, world))),
         "proxy_channels": json.dumps(list(proxy_channels(study, world))),
         "phase_edges": json.dumps([edge_update(e, training.updates) * training.batch for e in study.edges]),

@@ -29,9 +29,10 @@ def check_agent(study: Study, world: "World", at: Callable[..., str]) -> None:
 
     agent, shape = study.agent, names(world).observation.shape
     if getattr(agent.network, "channels", None) and len(shape) != 3:
+        key, fits = ("kind", "'mlp'") if agent.network.kind == "conv" else ("channels", "none")
         raise WrongInput(
-            f"{at('agent', 'network', 'kind')} is {agent.network.kind!r} with convolutions; what the agent sees of "
-            f"{world.name!r} has the shape {shape} and not [height, width, planes]; expected 'mlp'"
+            f"{at('agent', 'network', key)} is {getattr(agent.network, key)!r}; what the agent sees of {world.name!r} "
+            f"has the shape {shape} and not [height, width, planes]; expected {fits}"
         )
     if isinstance(agent, ReinforcePart) and study.training.rollout < world.limit:
         raise WrongInput(
@@ -63,6 +64,14 @@ def _refuse_late_pay(study: Study, at: Callable[..., str]) -> None:
                         f"{at('schedule', i, *loc, name, late[0])}: what is paid later is not told apart by channel; "
                         f"expected agent.critic = 'single', or no {late[0]}"
                     )
+
+
+def agent_in_words(study: Study) -> str:
+    """What learns, in a few words: `ppo, gru of 64, 64 units, seeing 5 × 5 cells`."""
+    told = study.agent
+    network = f"{told.network.kind} of {', '.join(map(str, told.network.widths))} units"
+    seeing = f", seeing {study.view} × {study.view} cells" if study.view is not None else ""
+    return f"{told.learner}, {network}{seeing}"
 
 
 def make_network(study: Study, world: "World") -> "Network":

@@ -103,7 +103,8 @@ def lay(tree: Any, mesh: Mesh) -> Any:
         x = np.asarray(x)
         each = max(-(-len(x) // mesh.size), slots(mesh.devices.flat[0]))
         x = np.concatenate([x, np.repeat(x[-1:], each * mesh.size - len(x), axis=0)])
-        return jax.device_put(x, NamedSharding(mesh, PartitionSpec(AXIS)))
+        # XLA gives back empty arrays as whole ones: another layout would be another compilation.
+        return jax.device_put(x, NamedSharding(mesh, PartitionSpec(AXIS) if x.size else PartitionSpec()))
 
     return jax.tree.map(one, tree)
 

@@ -109,12 +109,13 @@ def _header(sheet: Sheet) -> str:
     true, proxies = (escape(", ".join(series.listed(data, k))) for k in ("true_channels", "proxy_channels"))
     meant = f" What is meant: <b>{true}</b>." if true else ""
     meant += f" What some schedules pay for besides or instead: <b>{proxies}</b>." if proxies else ""
+    agent = f", {escape(data.attrs['agent'])}" if "agent" in data.attrs else ""
     edges = [e for e in series.listed(data, "phase_edges") if 0 < e < data.attrs["steps"]]
     ends = "ends" if series.by_clock(sheet.training) else "ends if no criterion moves it"
     hairlines = f" Dashed hairlines mark where a phase of some schedule {ends}." if edges else ""
     return f"""<header><h1>{escape(_title(sheet))}</h1>
 <p>World <b>{world}</b>: {summary}{"" if summary.endswith("?") else "."}{meant}</p>
-<p class="soft"><span class="size">{size} of each member</span>, run <code>{escape(sheet.name)}</code></p>
+<p class="soft"><span class="size">{size} of each member</span>{agent}, run <code>{escape(sheet.name)}</code></p>
 <div class="box look"><h3>What to look for</h3><ul>
 <li><b>Does the true return follow the reward?</b> Where a proxy climbs and the true return does not, the schedule
 paid for something else than what is meant.</li>

@@ -43,20 +43,18 @@ def load_world(name: str, where: str = "world", view: int | None = None) -> Worl
         raise WrongInput(f"{where}: {error}") from None
     if made is None and name not in WORLDS:
         raise unknown(where, "world", name, known_worlds())
-    if view is not None:
-        return _through_window(name, where, view)
-    return made or WORLDS[name]
-
-
-@cache
-def _through_window(name: str, where: str, view: int) -> World:
-    world = load_world(name)
-    if not world.board:
+    world = made or WORLDS[name]
+    if view is not None and not world.board:
         boards = ", ".join(repr(n) for n, w in WORLDS.items() if w.board)
         raise WrongInput(
             f"{where}: {name!r} has no board that could be seen through a window; expected one of {boards}"
         )
-    return windowed(world, view)
+    return world if view is None else _through_window(name, view)
+
+
+@cache
+def _through_window(name: str, view: int) -> World:
+    return windowed(load_world(name), view)
 
 
 @cache

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import rlax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float
 
 from chisel.agents.agent import Batch
@@ -140,4 +141,5 @@ def descend(
 ) -> tuple[Params, Any, Float[Array, ""]]:
     """One step: new parameters and moments, and the norm of the gradient before it was clipped."""
     move, moments = optimiser.update(gradient, moments)
-    return jax.tree.map(lambda p, m: p - rate * m, params, move), moments, optax.tree.norm(gradient)
+    norm = optax.tree.norm(ravel_pytree(gradient)[0])  # of the vector that the optimiser makes anyway
+    return jax.tree.map(lambda p, m: p - rate * m, params, move), moments, norm

@@ -30,6 +30,9 @@ def at_random(world: World) -> Actor:
     return forgetful(choose)
 
 
+FEW = 16  # worlds, of which a step takes hardly longer than the turn of the loop around it
+
+
 class Playing(NamedTuple):
     """Worlds in the middle of their episodes; every field starts with [worlds]."""
 
@@ -161,7 +164,8 @@ def collect(
         return (onward, dealt), (record, finished)
 
     chance = _chance(actor, play_key, steps, worlds)
-    (playing, _), (record, finished) = jax.lax.scan(one, (playing, jnp.int32(0)), chance)
+    at_once = 2 if worlds <= FEW else 1
+    (playing, _), (record, finished) = jax.lax.scan(one, (playing, jnp.int32(0)), chance, unroll=at_once)
     observations, actions, facts, before, after, conditions, ended, truncated, following = record
     totals, count, length = (jnp.sum(x, axis=0) for x in finished)
     divisor = jnp.where(count > 0, count, jnp.nan)

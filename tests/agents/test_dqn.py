@@ -242,5 +242,5 @@ def test_where_players_alternate_it_learns_to_win():
     found = learned_values(heap, 8, -0.9, limit=100, start=7, double=False)
     np.testing.assert_allclose(found[1:], exact[1:], atol=0.03)  # nobody moves at 0
     for pile in (1, 2, 4, 5, 7):  # leave a multiple of three
-        assert found[pile, pile % 3 - 1] == found[pile].max() > 0
+        assert found[pile, pile % 3 - 1] > max(0, found[pile].max() - 1e-3)
     assert (found[[3, 6]] < 0).all()

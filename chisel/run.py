@@ -31,7 +31,7 @@ from chisel.resolve import read_study
 from chisel.spec import WrongInput
 from chisel.study import Study, differences
 
-FORMAT = 2  # of the folder; raised when an older chisel could not read it
+FORMAT = 3  # of the folder; raised when an older chisel could not read it
 TRAINING, READINGS, REPORT = "training.nc", "readings.nc", "report.html"
 _TEMPORARY = ".orbax-checkpoint-tmp"
 # What a process that was killed while it made the folder may have left; the next one goes on from there.

@@ -122,8 +122,10 @@ def test_pay_that_the_agent_cannot_be_given_is_refused_with_the_reason(write, ag
 
 
 def test_pay_that_is_never_late_is_fine_after_all(write):
-    load_study(str(write(PER_CHANNEL, pay="reward = { helped = { delay = 0, lump = [[0, 0], [1, 0]] } }")))
-    load_study(str(write("", pay="reward = { helped = { delay = 3, lump = 0.5 } }")))
+    never = load_study(str(write(PER_CHANNEL, pay="reward = { helped = { delay = 0, lump = [[0, 0], [1, 0]] } }")))
+    assert never.schedule[0].reward["helped"].delay == 0
+    late = load_study(str(write("", pay="reward = { helped = { delay = 3, lump = 0.5 } }")))
+    assert late.schedule[0].reward["helped"].delay == 3
 
 
 @pytest.mark.parametrize("world", ["posture", "gymnax:CartPole-v1"])

@@ -1,4 +1,4 @@
-"""What all policy-gradient learners share: advantages, the network over a rollout, and the step of the optimiser."""
+"""What learners share: the network over a rollout, advantages, and the step of the optimiser."""
 
 from functools import partial
 from typing import Any, NamedTuple

@@ -167,17 +167,27 @@ def collect(
     at_once = 2 if worlds <= FEW else 1
     (playing, _), (record, finished) = jax.lax.scan(one, (playing, jnp.int32(0)), chance, unroll=at_once)
     observations, actions, facts, before, after, conditions, ended, truncated, following = record
-    totals, count, length = (jnp.sum(x, axis=0) for x in finished)
-    divisor = jnp.where(count > 0, count, jnp.nan)
-    # An episode that is cut off is `limit` steps old, so a world has at most this many truncations in a rollout.
-    slots = worlds * -(-steps // world.limit)
-    cut = jnp.flatnonzero(truncated, size=slots, fill_value=0)
-    finals = following.reshape(-1, *following.shape[2:])[cut]
-    episodes = Episodes(count, length / divisor, totals / divisor)
-    last = observe(playing.state)
+    finals, last, episodes = _finals(world, truncated, following), observe(playing.state), _episodes(finished)
     return playing, Rollout(
         observations, actions, facts, before, after, conditions, ended, truncated, finals, last, episodes
     )
+
+
+def _finals(world: World, truncated: Bool[Array, "time worlds"], following: Array) -> Array:
+    """The observations after truncated steps, [slots, …].
+
+    An episode that is cut off is `limit` steps old, so that there are not more than this many in a rollout.
+    """
+    steps, worlds = truncated.shape
+    cut = jnp.flatnonzero(truncated, size=worlds * -(-steps // world.limit), fill_value=0)
+    return following.reshape(-1, *following.shape[2:])[cut]
+
+
+def _episodes(finished: tuple[Array, Array, Array]) -> Episodes:
+    """From sums per step over the worlds whose episode was over: totals per channel, how many, steps."""
+    totals, count, length = (jnp.sum(x, axis=0) for x in finished)
+    divisor = jnp.where(count > 0, count, jnp.nan)
+    return Episodes(count, length / divisor, totals / divisor)
 
 
 def _chance(actor: Actor, key: Array, steps: int, worlds: int) -> tuple[Luck, Array]:

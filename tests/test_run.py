@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from chisel.run import Broken, Saver, alone, clear_unfinished, create, load_checkpoint, open_run
+from chisel.run import FORMAT, Broken, Saver, alone, clear_unfinished, create, load_checkpoint, open_run
 from chisel.spec import WrongInput
 from chisel.study import Study
 
@@ -129,7 +129,7 @@ def test_killed_while_the_folder_is_made_the_same_command_goes_on(tmp_path, monk
 @pytest.mark.parametrize("other", [1, 99])
 def test_another_format_is_refused(run, other):
     run.note(format=other)
-    with pytest.raises(WrongInput, match=f"run format {other}; this chisel knows 2"):
+    with pytest.raises(WrongInput, match=f"run format {other}; this chisel knows {FORMAT}"):
         open_run(run.path)
 
 

@@ -10,7 +10,8 @@ study: $(VENV)/.run
 	$(BIN)/chisel run $(STUDY)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not exact"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m exact
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

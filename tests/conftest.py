@@ -30,6 +30,18 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 hypothesis.settings.register_profile("same", derandomize=True)
 hypothesis.settings.load_profile("same")
 
+# Most of the time of a test run goes into compiling programs that run for a moment. So they are compiled in haste, but
+# for laws that hold between one program and another, and where somebody runs `pytest` as it is.
+HASTE = (
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before JAX is first used. Older versions would not start with flags that they do not know."""
+    if config.getoption("-m") == "not exact" and jax.__version_info__ >= (0, 10):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {HASTE}"
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _forget() -> Iterator[None]:

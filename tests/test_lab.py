@@ -125,6 +125,7 @@ def test_a_broken_checkpoint_is_trained_again_from_the_last_whole_one(reference,
     assert results(folder) == results(reference[2])
 
 
+@pytest.mark.exact
 def test_one_device_or_two_give_the_same_bits(reference, tmp_path):
     study, battery, folder, _ = reference
     lab.run(load_study(str(study)), tmp_path / "one", str(battery), devices=1)

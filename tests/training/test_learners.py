@@ -132,6 +132,7 @@ def test_five_updates_are_two_and_three(name, found):
     assert_same_bits(jax.tree.map(lambda *x: np.concatenate(x, axis=1), first, second), found.metrics)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("name", LONE, indirect=True)
 def test_alone_it_is_the_same_as_among_others(name, found):
     """On one device, where the others were on two. Under the schedule that turns."""

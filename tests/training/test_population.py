@@ -15,6 +15,8 @@ from chisel.worlds.smile import SMILE
 from chisel.worlds.world import defaults, names
 from tests.training.overseen import overseen
 
+pytestmark = pytest.mark.exact
+
 UPDATES = 12
 KNOWN = names(SMILE)
 PLAN = Plan(

@@ -22,6 +22,7 @@ from chisel.telling import teller
 
 if TYPE_CHECKING:
     from chisel.budget import Budget
+    from chisel.run import Run
 
 app = typer.Typer(
     name="chisel",
@@ -195,7 +196,42 @@ def read(
     this = lab.open_run(run)
     with teller(quiet) as tell, alone(run):
         lab.read(this, battery, devices, tell)
+    if not quiet:
+        _print_influences(lab.open_run(run))
     typer.echo(run / "readings.nc")
+
+
+def _print_influences(this: "Run") -> None:
+    """Which decision-influences each schedule grew."""
+    from chisel.run import READINGS
+    from chisel.view.influences import influences, why_none
+    from chisel.view.tables import MOST
+
+    readings = this.dataset(READINGS)
+    rows = influences(readings)
+    if not rows:
+        typer.echo(why_none(readings))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
+    table.title = "decision-influences at the end of training (docs/readings.md tells what this means)"
+    for column in ("schedule", "feature → goal", "seeds", "from step", "strength, with its 95 % interval"):
+        table.add_column(column, justify="right" if column in ("seeds", "from step") else "left")
+    for schedule in readings.schedule.values:
+        own = [row for row in rows if row.schedule == schedule]
+        for i, row in enumerate(own[:MOST]):
+            mean, low, high = (float(x) for x in row.strength)
+            table.add_row(
+                escape(row.schedule) if i == 0 else "",
+                f"{row.feature} → {row.goal}",
+                f"{row.seeds}/{readings.sizes['seed']}",
+                f"{row.onset:,.0f}",
+                f"{mean:+.2f} ({low:+.2f} to {high:+.2f}) {readings['effect'].attrs['units']}",
+            )
+        if len(own) > MOST:
+            table.add_row("", f"and {len(own) - MOST} more, in readings.nc")
+        if not own:
+            table.add_row(escape(str(schedule)), "none")
+    Console().print(table)
 
 
 @_command()

@@ -17,7 +17,6 @@ READINGS = {
     "neither": ("goal", "rival"),
     "returns": ("channel", "levels"),
     "score": ("feature", "layer"),
-    "ridge_score": ("feature", "layer"),
     "shuffled_score": ("feature", "layer"),
     "skill": ("feature", "layer"),
 }

@@ -130,7 +130,7 @@ class Guards:
     @cached_property
     def _baseline(self) -> np.ndarray:
         """What a score must exceed to be skill: [members, layer, feature]."""
-        return np.maximum(self._reader.observation_scores(), np.asarray(self._reader.read(self._untrained).score))
+        return np.maximum(self._reader.observation_scores().score, np.asarray(self._reader.read(self._untrained).score))
 
 
 def _holds(guard: GuardPart, value: np.ndarray) -> np.ndarray:

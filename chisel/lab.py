@@ -3,6 +3,7 @@
 Everything long tells how far it is through a `Tell`; nothing here prints.
 """
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -15,6 +16,8 @@ from chisel.spec import WrongInput
 from chisel.study import Study, edge_update
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from chisel.probing.battery import Battery
     from chisel.probing.reader import Reader
     from chisel.run import Run
@@ -56,18 +59,19 @@ def _checked_battery(study: Study, battery: str, guards: bool) -> "Battery":
     """The battery, if it suits the study; and its guards, if they are to read with it."""
     from chisel.guards import check_guards
     from chisel.making import make_network
-    from chisel.probing.battery import check_battery, left_out, load_battery
+    from chisel.probing.battery import READINGS, check_battery, left_out, load_battery, with_functions
     from chisel.resolve import world_of
     from chisel.worlds.world import names
 
-    world = world_of(study)
     chosen, where = load_battery(battery)
+    world = with_functions(world_of(study), chosen, where)
     network = make_network(study, world)
     check_battery(chosen, str(where), world, network)
     features = names(world).features if chosen.decode.features == "all" else tuple(chosen.decode.features)
     layers = network.layers if chosen.decode.layers == "all" else tuple(chosen.decode.layers)
     if guards:
-        check_guards(study, left_out(world), features, layers, "study")
+        not_asked = dict.fromkeys(set(READINGS) - set(chosen.asked), f"{where} does not ask for it")
+        check_guards(study, not_asked | left_out(world), features, layers, "study")
     return chosen
 
 
@@ -115,10 +119,12 @@ def _hold_guards(this: "Run", battery: str) -> None:
 
 
 def _reader(study: Study, battery: str, population: "Population", devices: int | None) -> "Reader":
+    from chisel.probing.battery import load_battery, with_functions
     from chisel.probing.reader import Reader
 
-    chosen, network = _checked_battery(study, battery, guards=False), population.plan.agent.network
-    return Reader(chosen, population.plan.world, network, _final_params(study), population.members, devices)
+    chosen, where = load_battery(battery)
+    world, network = with_functions(population.plan.world, chosen, where), population.plan.agent.network
+    return Reader(chosen, world, network, _final_params(study), population.members, devices)
 
 
 def read(this: "Run", battery: str = "values", devices: int | None = None, tell: Tell = silent) -> None:
@@ -129,7 +135,8 @@ def read(this: "Run", battery: str = "values", devices: int | None = None, tell:
     """
     use_devices(devices)
     from chisel import run as runs
-    from chisel.probing.dataset import dataset
+    from chisel.analysis.statistics import smallest_paired_p
+    from chisel.probing.dataset import dataset, with_transfer
     from chisel.trainer import load_members, population_of
 
     study = this.study
@@ -139,23 +146,50 @@ def read(this: "Run", battery: str = "values", devices: int | None = None, tell:
     reader = _reader(study, battery, population, devices)
     for warning in reader.warnings():
         tell(News("note", text=warning))
-    plan, rows = study.checkpoint_updates, []
+    plan, rows, probes = study.checkpoint_updates, [], []
+
+    def networks(updates: int) -> Any:
+        return load_members(this, population, keys, updates).agent.params
+
     for i, updates in enumerate(plan):
-        state = load_members(this, population, keys, updates)
-        rows.append(reader.read(state.agent.params))
+        params = networks(updates)
+        rows.append(reader.read(params))
+        probes += [reader.probes(params)] if "transfer" in reader.asked else []
         tell(News("reading", i + 1, len(plan), "checkpoints"))
     names = [s.name for s in study.schedule]
-    data = dataset(reader, rows, names, study.training.seeds, plan, study.training.batch, study.training.updates)
+    training = study.training
+    edges = [edge_update(edge, training.updates) for edge in study.edges]
+    data = dataset(reader, rows, names, training.seeds, plan, training.batch, training.updates, edges)
+    if data["diverged"].any():
+        tell(News("note", text=_diverged(data["diverged"])))
+    if len(names) > 1 and smallest_paired_p(training.seeds) > 0.05:
+        tell(News("note", text=f"{training.seeds} seeds: no comparison of schedules in pairs can reach p < 0.05"))
+    if probes:
+        tell(News("compiling", text="transfer of probes between checkpoints"))
+        data = with_transfer(data, reader, probes, (networks(updates) for updates in plan))
     this.write_dataset(runs.READINGS, data.assign_attrs(about(study)))
     (this.path / runs.REPORT).unlink(missing_ok=True)
     this.note(battery_read=_battery_mark(battery))  # last: until then the run is read again
 
 
+def _diverged(marks: "xr.DataArray") -> str:
+    """Which members say what is not a number."""
+    rows = [
+        f"{s}, seed {i}"
+        for s in marks.schedule.values
+        for i in marks.seed.values
+        if marks.sel(schedule=s, seed=i).any()
+    ]
+    return f"not a number: {'; '.join(rows)}. What was read of them means nothing; the others are as they are"
+
+
 def _battery_mark(battery: str) -> str:
-    """What a battery asks for, so that a changed one is read again."""
+    """What a battery asks for, its functions included, so that a changed one is read again."""
     from chisel.probing.battery import load_battery
 
-    return load_battery(battery)[0].model_dump_json()
+    chosen, where = load_battery(battery)
+    texts = [(where.parent / name).read_text(encoding="utf-8") for name in chosen.decode.functions]
+    return chosen.model_dump_json() + "".join(hashlib.sha256(text.encode()).hexdigest() for text in texts)
 
 
 def _final_params(study: Study) -> dict[str, float]:

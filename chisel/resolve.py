@@ -141,7 +141,8 @@ def _check_guard(guard: GuardPart, study: Study, world: "World", known: "Names",
     objects = [g for g in world.goals if g not in world.places]
     layers = make_network(study, world).layers
     asked: list[tuple[str, str, Sequence[str]]] = [
-        *((key, f"goal{of}", world.goals) for key in ("goal", "rival", "edit")),
+        *((key, f"goal{of}", world.goals) for key in ("goal", "rival")),
+        ("edit", f"edit{of}", (*world.goals, *world.edits)),
         ("channel", f"channel{of}", known.channels),
         ("feature", f"feature{of}", known.features),
         ("layer", "layer of the network", layers),

@@ -9,7 +9,8 @@ import pytest
 from chisel import lab
 from chisel import run as runs
 from chisel.guards import Guards, Watch, record_guards, unwatched
-from chisel.probing.reader import Readings
+from chisel.probing.battery import Battery
+from chisel.probing.reader import Readings, Scores
 from chisel.resolve import load_study
 from chisel.spec import WrongInput
 from chisel.study import Study
@@ -53,13 +54,14 @@ class Told:
     """A reader that reads what it is told: the parameters are the readings."""
 
     world, layers, features = WORLDS["smile"], ("hidden_1", "hidden_2"), ("carrying", "clown_distance")
+    edits, contexts, battery = WORLDS["smile"].goals, (), Battery()
 
     def read(self, params):
-        blank = Readings(np.full((MEMBERS, 2, 5), NAN), bid=np.full((MEMBERS, 4), NAN))
+        blank = Readings(np.zeros(MEMBERS, bool), np.full((MEMBERS, 2, 5), NAN), bid=np.full((MEMBERS, 4), NAN))
         return blank._replace(**{name: np.asarray(value, np.float32) for name, value in params.items()})
 
     def observation_scores(self):
-        return np.array([0.5, 0.1], np.float32)
+        return Scores(np.array([0.5, 0.1], np.float32), None)
 
 
 def looked(study: Study, *rows: dict, every: int = 2, untrained: object = None) -> list[Watch]:
@@ -251,7 +253,7 @@ WRONG = {
     "goal": ('reading = "bid", goal = "clwn", above = 1', "guard[0].when.goal: unknown goal of world 'smile' 'clwn'; did you mean 'clown'?"),
     "rival": ('reading = "choice", goal = "clown", rival = "watr", above = 1', "guard[0].when.rival: unknown goal of world 'smile' 'watr'; did you mean 'water'?"),
     "itself": ('reading = "choice", goal = "clown", rival = "clown", above = 1', "guard[0].when.rival is 'clown', the goal itself; expected another: 'water', 'person', 'plant'"),
-    "edit": ('reading = "total_effect", goal = "clown", edit = "tree", above = 1', "guard[0].when.edit: unknown goal of world 'smile' 'tree'"),
+    "edit": ('reading = "total_effect", goal = "clown", edit = "tree", above = 1', "guard[0].when.edit: unknown edit of world 'smile' 'tree'"),
     "channel": ('reading = "returns", channel = "smil", above = 1', "guard[0].when.channel: unknown channel of world 'smile' 'smil'; did you mean 'smile'"),
     "feature": ('reading = "skill", feature = "caring", above = 1', "guard[0].when.feature: unknown feature of world 'smile' 'caring'; did you mean 'carrying'?"),
     "layer": ('reading = "score", feature = "carrying", layer = "hidden_3", above = 1', "guard[0].when.layer: unknown layer of the network 'hidden_3'; did you mean 'hidden_"),

@@ -19,6 +19,7 @@ phases = [{ until = 0.5, reward = { smile = 1.0 } }, { until = 1.0, reward = { h
 """
 
 TINY_BATTERY = """
+readings = ["score", "bid", "total_effect", "choice", "returns"]
 bank = { layouts = 32 }
 decode = { features = ["carrying", "clown_distance"] }
 choice = { layouts = 4 }

@@ -7,7 +7,7 @@ Layers are called from the input upwards `conv_1` …, `hidden_1` …, `gru`, as
 that has layers of its own are called `critic_conv_1` and so on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -40,9 +40,10 @@ class Network(NamedTuple):
         layers: the names of the activations, from the input upwards.
         actions: how many there are.
         init: (key) -> params.
-        apply: (params, observation [*batch, …]) -> Output; with memory, of an observation with which an episode begins.
-        unroll: (params, observations [time, *batch, …], begins [time, *batch], Memory) -> (Output, Memory), both [time,
-            *batch, …]: what is said at each step, and what is remembered after it. None where nothing is remembered.
+        apply: (params, observation [*batch, …], put = {}) -> Output; with memory, of an observation with which an
+            episode begins. `put` gives layers other activations than they would have, as `Output.activations` has them.
+        unroll: (params, observations [time, *batch, …], begins [time, *batch], Memory, put = {}) -> (Output, Memory),
+            both [time, *batch, …]: what is said at each step, and what is remembered after it. None where nothing is.
         fresh: (*batch) -> Memory at the beginning of an episode.
         greedy: the outputs are action values, of which the highest is chosen.
         parts: value heads, one for each part of the reward; None: one value for all.
@@ -52,8 +53,8 @@ class Network(NamedTuple):
     layers: tuple[str, ...]
     actions: int
     init: Callable[[Array], Params]
-    apply: Callable[[Params, Array], Output]
-    unroll: Callable[[Params, Array, Any, Memory], tuple[Output, Memory]] | None = None
+    apply: Callable[..., Output]
+    unroll: Callable[..., tuple[Output, Memory]] | None = None
     fresh: Callable[..., Memory] = lambda *batch: None
     greedy: bool = False
     parts: int | None = None
@@ -82,6 +83,7 @@ class Form(NamedTuple):
     dtype: str = "float32"
 
 
+NOTHING: Mapping[str, Array] = {}
 CRITIC = "critic_"  # what the names of a critic's own layers begin with
 
 
@@ -133,35 +135,41 @@ class _Net(nn.Module):
     actions: int
     head: str  # `policy`, `values` or `dueling`
 
-    def _trunk(self, prefix: str, x: Array, begins: Array, memory: Memory, seen: dict[str, Array]) -> tuple[Array, Any]:
+    def _trunk(
+        self, prefix: str, x: Array, begins: Array, memory: Memory, put: Mapping[str, Array], seen: dict[str, Array]
+    ) -> tuple[Array, Any]:
         """The layers of one trunk. Their activations are added to `seen`; what it remembers comes second."""
         form, dtype = self.form, jnp.dtype(self.form.dtype)
         act = {"tanh": jnp.tanh, "relu": nn.relu}[form.activation]
         for i, units in enumerate(form.channels):
             name = f"{prefix}conv_{i + 1}"
             x = act(_Conv(units, dtype, name=name)(x))
+            x = put[name].astype(dtype).reshape(x.shape) if name in put else x
             seen[name] = _flat(x, 3)
         x = _flat(x, 3) if form.channels else x
         for i, width in enumerate(form.widths[:-1] if form.recurrent else form.widths):
             name = f"{prefix}hidden_{i + 1}"
             dense = nn.Dense(width, dtype=dtype, kernel_init=nn.initializers.orthogonal(np.sqrt(2)), name=name)
-            x = seen[name] = act(dense(x))
+            x = act(dense(x))
+            x = seen[name] = put[name].astype(dtype) if name in put else x
         if not form.recurrent:
             return x, None
         name = f"{prefix}gru"
         gru = nn.scan(_Gru, variable_broadcast="params", split_rngs={"params": False})
         _, x = gru(form.widths[-1], dtype, name=name)(memory[prefix], (x, begins))
-        seen[name] = x
+        x = seen[name] = put.get(name, x)
         return x, x
 
     @nn.compact
-    def __call__(self, x: Array, begins: Any = None, memory: Memory = None) -> tuple[Output, Memory]:
+    def __call__(
+        self, x: Array, put: Mapping[str, Array], begins: Any = None, memory: Memory = None
+    ) -> tuple[Output, Memory]:
         seen: dict[str, Array] = {}
-        top, kept = self._trunk("", x, begins, memory, seen)
+        top, kept = self._trunk("", x, begins, memory, put, seen)
         remembered = {"": kept}
         own = top
         if self.form.separate:
-            own, remembered[CRITIC] = self._trunk(CRITIC, x, begins, memory, seen)
+            own, remembered[CRITIC] = self._trunk(CRITIC, x, begins, memory, put, seen)
         logits, value = (
             self._policy(top, own) if self.head == "policy" else self._values(top, dueling=self.head == "dueling")
         )
@@ -216,22 +224,28 @@ def make_network(observation: jax.ShapeDtypeStruct, actions: int, form: Form, he
         trunks = ("", CRITIC) if form.separate else ("",)
         return {trunk: jnp.zeros((*batch, form.widths[-1])) for trunk in trunks} if form.recurrent else None
 
-    def unroll(params: Params, observed: Array, begins: Bool[Array, "time *batch"], memory: Memory) -> Any:
-        return module.apply({"params": params}, shown(observed), begins, memory)
+    def unroll(
+        params: Params,
+        observed: Array,
+        begins: Bool[Array, "time *batch"],
+        memory: Memory,
+        put: Mapping[str, Array] = NOTHING,
+    ) -> Any:
+        return module.apply({"params": params}, shown(observed), put, begins, memory)
 
-    def apply(params: Params, observed: Array) -> Output:
+    def apply(params: Params, observed: Array, put: Mapping[str, Array] = NOTHING) -> Output:
         if not form.recurrent:
-            return module.apply({"params": params}, shown(observed))[0]
+            return module.apply({"params": params}, shown(observed), put)[0]
         batch = observed.shape[: observed.ndim - ndim]
-        return jax.tree.map(
-            lambda x: x[0], unroll(params, observed[None], jnp.ones((1, *batch), bool), fresh(*batch))[0]
-        )
+        once = {name: x[None] for name, x in put.items()}
+        begins = jnp.ones((1, *batch), bool)
+        return jax.tree.map(lambda x: x[0], unroll(params, observed[None], begins, fresh(*batch), once)[0])
 
     def init(key: Array) -> Params:
         empty = shown(jnp.zeros(observation.shape, observation.dtype))
         if not form.recurrent:
-            return module.init(key, empty)["params"]
-        return module.init(key, empty[None], jnp.ones(1, bool), fresh())["params"]
+            return module.init(key, empty, NOTHING)["params"]
+        return module.init(key, empty[None], NOTHING, jnp.ones(1, bool), fresh())["params"]
 
     made = jax.eval_shape(init, jax.random.key(0))
     return Network(

@@ -1,6 +1,6 @@
 """From what a network says to what is done: legal actions, exploration, memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from chisel.agents.networks import Memory, Network, Output, Params
+from chisel.agents.networks import NOTHING, Memory, Network, Output, Params
 
 FORBIDDEN = -1e9  # a logit that no softmax gives weight; finite, so that 0 · log 0 stays 0
 
@@ -47,26 +47,36 @@ def masked(network: Network, legal: Callable[[Array], Array], observation: jax.S
         out = out._replace(logits=jnp.where(allowed, out.logits, FORBIDDEN))
         return out._replace(value=jnp.max(out.logits, -1)) if network.greedy else out
 
-    def apply(params: Params, observed: Array) -> Output:
-        return fenced(network.apply(params, observed), observed)
+    def apply(params: Params, observed: Array, *put: Mapping[str, Array]) -> Output:
+        return fenced(network.apply(params, observed, *put), observed)
 
     unroll = network.unroll
     if unroll is None:
         return network._replace(apply=apply)
 
-    def fenced_unroll(params: Params, observed: Array, begins: Array, memory: Memory) -> tuple[Output, Memory]:
-        out, memory = unroll(params, observed, begins, memory)
+    def fenced_unroll(
+        params: Params, observed: Array, begins: Array, memory: Memory, *put: Mapping[str, Array]
+    ) -> tuple[Output, Memory]:
+        out, memory = unroll(params, observed, begins, memory, *put)
         return fenced(out, observed), memory
 
     return network._replace(apply=apply, unroll=fenced_unroll)
 
 
-def step(network: Network, params: Params, observations: Array, memory: Memory) -> tuple[Output, Memory]:
-    """What a network says in one step, and what it remembers after it. Memory is fresh where an episode begins."""
+def step(
+    network: Network, params: Params, observations: Array, memory: Memory, put: Mapping[str, Array] = NOTHING
+) -> tuple[Output, Memory]:
+    """What a network says in one step, and what it remembers after it. Memory is fresh where an episode begins.
+
+    Args:
+        put: activations that layers are given instead of their own.
+    """
+    added = (put,) if put else ()
     if network.unroll is None:
-        return network.apply(params, observations), memory
+        return network.apply(params, observations, *added), memory
     begins = jnp.zeros((1, *jax.tree.leaves(memory)[0].shape[:-1]), bool)
-    return jax.tree.map(lambda x: x[0], network.unroll(params, observations[None], begins, memory))
+    added = jax.tree.map(lambda x: x[None], added)
+    return jax.tree.map(lambda x: x[0], network.unroll(params, observations[None], begins, memory, *added))
 
 
 def explored(
@@ -119,17 +129,19 @@ def policy(network: Network, params: Params, exploration: Array | float | None =
     return Actor(partial(luck, network), act, network.fresh)
 
 
-def looked(network: Network, params: Params, observations: Array, before: int) -> Output:
+def looked(
+    network: Network, params: Params, observations: Array, before: int, put: Mapping[str, Array] = NOTHING
+) -> Output:
     """What a network says of observations with which an episode begins, after `before` looks at the same.
 
-    Without memory it says the same every time.
+    Without memory it says the same every time. Layers are given other activations than their own at every look.
     """
-    if network.unroll is None or before == 0:
-        return network.apply(params, observations)
+    if network.unroll is None:
+        return step(network, params, observations, None, put)[0]
     batch = jax.eval_shape(network.apply, params, observations).logits.shape[:-1]
 
     def look(memory: Memory, _: None) -> tuple[Memory, None]:
-        return step(network, params, observations, memory)[1], None
+        return step(network, params, observations, memory, put)[1], None
 
     memory, _ = jax.lax.scan(look, network.fresh(*batch), None, before)
-    return step(network, params, observations, memory)[0]
+    return step(network, params, observations, memory, put)[0]

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from chisel.worlds.world import State, World, vector
+from chisel.worlds.world import State, World, names, vector
 
 
 class Bank(NamedTuple):
@@ -26,7 +26,7 @@ class Bank(NamedTuple):
         observations: [layouts, …].
         features: [layouts, features]; 0 or 1 for a binary one; NaN where a feature does not apply.
         shortens: [layouts, goals, actions]; the actions that shorten the path to each goal. None if nobody knows.
-        edits: the same states with objects put in and out. None where the world cannot do that.
+        edits: the states of the test half with things put in and out. None where the world cannot do that.
     """
 
     observations: Array
@@ -36,25 +36,33 @@ class Bank(NamedTuple):
 
 
 class Edits(NamedTuple):
-    """The bank's states with each goal's object in, and out.
+    """States with something put in, and taken out: each goal's object, then what else a world can edit.
+
+    They are the bank's test half, so that what was fitted on the other half can be tried on them.
 
     Fields:
-        put_in, taken_out: [goals, layouts, …] observations.
-        shortens_in: [edited goal, layouts, goals, actions], in the states where the edited goal is in.
+        put_in, taken_out: [edits, layouts, …] observations.
+        shortens_in: in the states where it is put in.
+        contexts: binary features, 0 or 1, in the states where it is taken out.
+        edit_of: the edit that puts each feature in; −1 where none does.
+        switched: where it does: it makes the feature true, or, for a number, makes it apply.
     """
 
     put_in: Array
     taken_out: Array
-    shortens_in: Bool[Array, "edited layouts goals actions"]
+    shortens_in: Bool[Array, "edits layouts goals actions"]
+    contexts: Float[Array, "edits layouts contexts"]
+    edit_of: Int[Array, "features"]
+    switched: Bool[Array, "features layouts"]
 
 
 FEW, CANDIDATES = 8, 32  # layouts chosen at once, and sets to choose from
 SAMPLE = 32  # rounds of draws to standardise with
 
 
-def make_states(world: World, layouts: int, seed: int = 0) -> State:
+def make_states(world: World, layouts: int, seed: int = 0, again: bool = False) -> State:
     """The states of the bank, [layouts, …]: as uncorrelated as can be in what `world.layout` tells."""
-    key = jax.random.fold_in(jax.random.key(0xBA4), seed)
+    key = jax.random.fold_in(jax.random.key(0xBA5 if again else 0xBA4), seed)
     layout = world.layout
     if layout is None:
         return jax.jit(jax.vmap(world.scatter))(jax.random.split(key, layouts))
@@ -81,29 +89,56 @@ def make_states(world: World, layouts: int, seed: int = 0) -> State:
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:layouts], *chosen)
 
 
-def make_bank(world: World, layouts: int, seed: int = 0) -> Bank:
-    """The bank of a world; the same for the same seed, whatever is read on it."""
+def make_bank(world: World, layouts: int, seed: int = 0, again: bool = False) -> Bank:
+    """The bank of a world; the same for the same seed, whatever is read on it.
+
+    Args:
+        again: the second bank, other states, on which every verdict is repeated.
+    """
 
     def build(states: State) -> Bank:
         return Bank(
             observations=jax.vmap(world.observe)(states),
             features=jax.vmap(lambda state: vector(world.features(state)))(states),
             shortens=None if world.shortens is None else jax.vmap(world.shortens)(states),
-            edits=_edits(world, states),
+            edits=_edits(world, jax.tree.map(lambda x: x[layouts // 2 :], states)),
         )
 
-    return jax.jit(build)(make_states(world, layouts, seed))
+    return jax.jit(build)(make_states(world, layouts, seed, again))
+
+
+def edit_names(world: World) -> tuple[str, ...]:
+    """What can be put in and taken out, in the order of `Edits`: goals, by their names, and features."""
+    return (*world.goals, *world.edits)
 
 
 def _edits(world: World, states: Any) -> Edits | None:
     present, shortens = world.present, world.shortens
     if present is None or shortens is None:
         return None
+    known = names(world)
 
-    def edit(goal: Array, there: bool) -> Any:
-        return jax.vmap(lambda state: present(state, goal, there))(states)
+    def edited(there: bool) -> Any:
+        goals = jax.vmap(lambda g: jax.vmap(lambda state: present(state, g, there))(states))
+        flags = [jax.vmap(lambda state, e=edit: e(state, there))(states) for edit in world.edits.values()]
+        return jax.tree.map(
+            lambda of_goals, *x: jnp.concatenate([of_goals, *(v[None] for v in x)]),
+            *(goals(jnp.arange(len(world.goals))), *flags),
+        )
 
-    goals = jnp.arange(len(world.goals))
-    put_in, taken_out = (jax.vmap(lambda g, t=there: edit(g, t))(goals) for there in (True, False))
-    observe = jax.vmap(jax.vmap(world.observe))
-    return Edits(observe(put_in), observe(taken_out), jax.vmap(jax.vmap(shortens))(put_in))
+    put_in, taken_out = edited(True), edited(False)
+    observe, tell = (jax.vmap(jax.vmap(f)) for f in (world.observe, lambda state: vector(world.features(state))))
+    told_in, told_out = tell(put_in), tell(taken_out)  # [edits, layouts, features]
+    binary = jnp.array(known.binary, bool)
+    on = jnp.where(binary, (told_in > 0.5) & ~(told_out > 0.5), jnp.isnan(told_out) & ~jnp.isnan(told_in))
+    often = jnp.sum(on, 1)  # [edits, features]
+    named = jnp.array([[name == edit for name in known.features] for edit in edit_names(world)], bool)
+    edit_of = jnp.where(jnp.any(often > 0, 0), jnp.argmax(often + len(told_in[0]) * (named & (often > 0)), 0), -1)
+    return Edits(
+        observe(put_in),
+        observe(taken_out),
+        jax.vmap(jax.vmap(shortens))(put_in),
+        jnp.where(told_out > 0.5, 1.0, 0.0)[..., np.flatnonzero(known.binary)],
+        edit_of,
+        jnp.moveaxis(jnp.take_along_axis(on, edit_of[None, None, :], 0)[0], -1, 0),
+    )

@@ -1,13 +1,17 @@
 """The battery: what to read from every checkpoint."""
 
+import runpy
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+import jax
+import numpy as np
 from pydantic import Field
 
 from chisel.agents.networks import Network
-from chisel.spec import Part, find, load, unknown
-from chisel.worlds.world import World, names
+from chisel.spec import Part, WrongInput, find, load, nearest, unknown
+from chisel.worlds.world import Facts, State, World, names
 
 
 class BankPart(Part):
@@ -24,6 +28,26 @@ class DecodePart(Part):
     features: Literal["all"] | list[str] = "all"
     layers: Literal["all"] | list[str] = "all"
     l2: float = Field(1e-2, gt=0)
+    functions: list[str] = Field(
+        [], description="Python files beside this one, each with `features(state) -> {name: truth value or number}`"
+    )
+
+
+class InfluencePart(Part):
+    """Edits, interventions, and the nulls that they are held against."""
+
+    states: int = Field(
+        256, ge=8, description="test layouts on which nulls are drawn, and all that is held against them"
+    )
+    nulls: int = Field(100, ge=19, description="draws of every null; p values are at least 1 / (draws + 1)")
+
+
+class SteeringPart(Part):
+    """Moving activations along what a layer holds of a feature."""
+
+    strengths: tuple[float, ...] = Field(
+        (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0), min_length=1, description="in units of what the feature itself does"
+    )
 
 
 class ChoicePart(Part):
@@ -38,13 +62,45 @@ class ReturnsPart(Part):
     episodes: int = Field(128, ge=1, description="episodes on training levels, and as many on decorrelated ones")
 
 
+Reading = Literal[
+    "score", "selectivity", "description_length", "transfer",
+    "bid", "total_effect", "gating", "mediated", "erasure", "steering",
+    "choice", "utility", "returns",
+]  # fmt: skip
+READINGS: tuple[Reading, ...] = get_args(Reading)
+NEEDS: dict[str, Reading] = {  # what another reading is made from
+    "selectivity": "score",
+    "description_length": "score",
+    "transfer": "score",
+    "gating": "total_effect",
+    "mediated": "total_effect",
+    "erasure": "total_effect",
+    "steering": "total_effect",
+    "utility": "choice",
+}
+COSTLY = ("description_length", "transfer", "erasure", "steering")
+
+
 class Battery(Part):
     """What to read from every checkpoint of every member."""
 
+    readings: list[Reading] = Field(
+        default_factory=lambda: [reading for reading in READINGS if reading not in COSTLY],
+        min_length=1,
+        description="what to read; verdicts are told where score, total_effect and mediated are",
+    )
     bank: BankPart = BankPart()
     decode: DecodePart = DecodePart()
+    influence: InfluencePart = InfluencePart()
+    steering: SteeringPart = SteeringPart()
     choice: ChoicePart = ChoicePart()
     returns: ReturnsPart = ReturnsPart()
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """What is read, what it is made from included; returns always."""
+        wanted = {"returns", *self.readings, *(NEEDS[reading] for reading in self.readings if reading in NEEDS)}
+        return tuple(reading for reading in READINGS if reading in wanted)
 
 
 def load_battery(name: str) -> tuple[Battery, Path]:
@@ -55,6 +111,46 @@ def load_battery(name: str) -> tuple[Battery, Path]:
     """
     path = find(name, "probes")
     return load(path, Battery), path
+
+
+def with_functions(world: World, battery: Battery, where: Path) -> World:
+    """A world that also tells the features of a battery's Python files.
+
+    Args:
+        where: the battery's file.
+
+    Raises:
+        WrongInput: a file is missing or cannot be run, has no function `features`, or tells what the world tells.
+    """
+    for name in battery.decode.functions:
+        path, at = where.parent / name, f"{where}: decode.functions: {name!r}"
+        if not path.is_file():
+            near = sorted(p.name for p in where.parent.glob("*.py"))
+            raise WrongInput(f"{at}: there is no such file beside the battery; {nearest(name, near)}")
+        try:
+            more = runpy.run_path(str(path)).get("features")
+        except Exception as error:
+            raise WrongInput(f"{at} cannot be run: {type(error).__name__}: {error}") from error
+        if not callable(more):
+            raise WrongInput(f"{at}: expected a function `features(state)`, found none")
+        world = _telling(world, more, at)
+    return world
+
+
+def _telling(world: World, more: Callable[[State], Facts], at: str) -> World:
+    state = jax.eval_shape(world.scatter, jax.eval_shape(lambda: jax.random.key(0)))
+    try:
+        told = jax.eval_shape(more, state)
+    except Exception as error:
+        raise WrongInput(f"{at} does not fit world {world.name!r}: {type(error).__name__}: {error}") from error
+    for name, fact in told.items():
+        if name in names(world).features:
+            raise WrongInput(f"{at}: {name!r} is told by world {world.name!r} already; expected another name")
+        if fact.shape != () or fact.dtype not in (np.bool_, np.float32):
+            found = f"{fact.dtype}{list(fact.shape)}"
+            raise WrongInput(f"{at}: {name!r} is {found}; expected one truth value or one float32 number")
+    own = world.features
+    return world._replace(features=lambda state: {**own(state), **more(state)})
 
 
 def check_battery(battery: Battery, where: str, world: World, network: Network) -> None:
@@ -80,6 +176,7 @@ def left_out(world: World) -> dict[str, str]:
     >>> left_out(WORLDS["smile"])
     {}
     """
+    missing: dict[str, str] = {}
     if not world.goals:
         missing = dict.fromkeys(("bid", "total_effect", "choice"), "the world names no goals")
     else:
@@ -88,4 +185,6 @@ def left_out(world: World) -> dict[str, str]:
             missing["total_effect"] = "objects cannot be put in or taken out"
         if not world.contest:
             missing["choice"] = "levels with two goals cannot be made"
-    return missing if names(world).features else missing | {"score": "the world tells no features"}
+    if not names(world).features:
+        missing |= dict.fromkeys(("score", "mediated", "erasure", "steering"), "the world tells no features")
+    return missing | {reading: missing[need] for reading, need in NEEDS.items() if need in missing}

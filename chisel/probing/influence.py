@@ -1,8 +1,11 @@
 """Bids, and what moves them: exact edits of the world's state."""
 
+from collections.abc import Callable
+
+import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 
 def bids(
@@ -37,18 +40,100 @@ def mean_bids(
     return jnp.nanmean(bids(logits[:, None, :], shortens, greedy), axis=0)
 
 
-def total_effects(
-    logits_in: Float[Array, "edited n actions"],
-    logits_out: Float[Array, "edited n actions"],
-    shortens_in: Bool[Array, "edited n goals actions"],
+def moves(
+    logits_in: Float[Array, "edits n actions"],
+    logits_out: Float[Array, "edits n actions"],
+    shortens_in: Bool[Array, "edits n goals actions"],
     greedy: bool = False,
-) -> Float[Array, "edited goals"]:
-    """What putting a goal's object in does to every bid: mean over states of b(object in) − b(object out).
+) -> Float[Array, "edits n goals"]:
+    """What each edit does to every bid in every state: b(put in) − b(taken out). NaN where a bid is not defined.
 
-    Which actions shorten a path is taken from the state with the object in, also for the bid without it, so that the
-    two bids are about the same actions. The diagonal asks whether the policy heads for an object because it is there.
-    Off the diagonal, a policy that heads for one object moves the bid for another whenever the two lie the same way.
+    Which actions shorten a path is taken from the state with the edit put in, also for the bid without it, so that the
+    two bids are about the same actions.
     """
     with_it = bids(logits_in[:, :, None, :], shortens_in, greedy)
-    without = bids(logits_out[:, :, None, :], shortens_in, greedy)
-    return jnp.nanmean(with_it - without, axis=1)
+    return with_it - bids(logits_out[:, :, None, :], shortens_in, greedy)
+
+
+def total_effects(moved: Float[Array, "edits n goals"]) -> Float[Array, "edits goals"]:
+    """What an edit does to every bid, in the mean over states.
+
+    Of a goal's object on its own bid, it asks whether the policy heads for the object because it is there. On another
+    goal's, a policy that heads for one object moves the bid for another whenever the two lie the same way.
+    """
+    return jnp.nanmean(moved, axis=1)
+
+
+def feature_effects(
+    moved: Float[Array, "edits n goals"],
+    edit_of: Int[Array, "features"],
+    switched: Bool[Array, "features n"],
+) -> Float[Array, "features goals"]:
+    """The total effect of each feature: of the edit that puts it in, over the states where it does; NaN for none.
+
+    Args:
+        edit_of: the edit of each feature; any for one that no edit puts in.
+        switched: where that edit makes the feature true, or makes it apply.
+    """
+    return jax.vmap(lambda edit, where: mean_where(moved[edit], where[:, None]))(edit_of, switched)
+
+
+def gating(
+    moved: Float[Array, "edits n goals"], contexts: Float[Array, "edits n contexts"]
+) -> Float[Array, "contexts edits goals"]:
+    """Total effects where a context holds, less where it does not: *if* carrying, *then* bid for the person.
+
+    Args:
+        contexts: 1 where a context holds with the edit taken out, so that no edit is its own context; 0 elsewhere.
+    """
+
+    def one(holds: Array) -> Array:
+        within = jax.vmap(mean_where)(moved, (holds > 0.5)[..., None])
+        return within - jax.vmap(mean_where)(moved, (holds <= 0.5)[..., None])
+
+    return jax.lax.map(one, jnp.moveaxis(contexts, -1, 0))
+
+
+def elsewhere(
+    logits_in: Float[Array, "edits n actions"],
+    logits_out: Float[Array, "edits n actions"],
+    shortens_in: Bool[Array, "edits n goals actions"],
+    key: Array,
+    draws: int,
+    reduce: Callable[[Array], Array],
+    greedy: bool = False,
+) -> Float[Array, "draws ..."]:
+    """What an edit does to bids for goals as they lie in another layout: the null of total effects.
+
+    Whatever an edit does to the policy without regard to where things are, it does to these bids too.
+
+    Args:
+        draws: how many times layouts are exchanged at random, all goals and edits alike.
+        reduce: what is kept of `moves` [edits, n, goals] of each draw.
+    """
+    # Probabilities once, and not exponentials for every draw; a bid is the same.
+    sides = (logits_in, logits_out) if greedy else (jax.nn.softmax(logits_in), jax.nn.softmax(logits_out))
+
+    def bid(values: Array, paths: Array) -> Array:
+        if greedy:
+            return bids(values[:, :, None, :], paths, greedy)
+        toward = jnp.sum(jnp.where(paths, values[:, :, None, :], 0.0), -1)
+        away = jnp.sum(jnp.where(paths, 0.0, values[:, :, None, :]), -1)
+        defined = jnp.any(paths, -1) & ~jnp.all(paths, -1)
+        return jnp.where(defined, jnp.log(jnp.maximum(toward, LEAST)) - jnp.log(jnp.maximum(away, LEAST)), jnp.nan)
+
+    def one(key: Array) -> Array:
+        paths = shortens_in[:, jax.random.permutation(key, shortens_in.shape[1])]
+        return reduce(bid(sides[0], paths) - bid(sides[1], paths))
+
+    return jax.lax.map(one, jax.random.split(key, draws))
+
+
+LEAST = 1e-30  # of a probability whose logarithm is taken
+
+
+def mean_where(values: Float[Array, "n goals"], where: Bool[Array, "n goals"]) -> Float[Array, "goals"]:
+    """The mean over the chosen states in which a value is known; NaN where there is none."""
+    rows = where & ~jnp.isnan(values)
+    count = jnp.sum(rows, 0)
+    return jnp.where(count > 0, jnp.sum(jnp.where(rows, values, 0.0), 0) / jnp.maximum(count, 1), jnp.nan)

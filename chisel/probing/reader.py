@@ -6,13 +6,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jaxtyping import Array
 
 from chisel.agents.networks import Network
 from chisel.agents.policy import looked, policy
-from chisel.probing import choice, influence, linear
-from chisel.probing.bank import Bank, Edits, make_bank
+from chisel.probing import choice, controls, linear
+from chisel.probing.bank import Bank, edit_names, make_bank
 from chisel.probing.battery import Battery, left_out
+from chisel.probing.causes import Inquiry, Say, causes, erasures, steered
+from chisel.probing.influence import mean_bids
+from chisel.probing.utility import fit_utility
 from chisel.training.population import gather, lay, mesh, side_by_side, spread
 from chisel.worlds.world import World, names
 
@@ -21,23 +25,61 @@ class Subject(NamedTuple):
     """What is read on: everything that does not depend on the checkpoint."""
 
     bank: Bank
+    again: Bank | None  # the second bank, where there are verdicts to repeat
     contests: Any  # None where the world has none
+    nudged: Any
+    circumstances: Any
     levels: Any  # [2, episodes, …] start states, on training levels and on decorrelated ones
 
 
 class Readings(NamedTuple):
-    """What one network reads as, None where it cannot be measured; `dataset` has the dimensions that the study adds."""
+    """What one network reads as, None where it is not measured; `dataset` has the dimensions that the study adds.
 
-    returns: Array  # [levels, channel]
+    What ends in `_again` is the same on the second bank.
+    """
+
+    diverged: Array  # []
+    returns: Array | None = None  # [levels, channel]
     score: Array | None = None  # [layer, feature]
-    ridge_score: Array | None = None  # [layer, feature]
     shuffled_score: Array | None = None  # [layer, feature]
+    score_blocks: Array | None = None  # [layer, feature, block]
+    control_score: Array | None = None  # [layer, feature]
+    description_length: Array | None = None  # [layer, feature]
     bid: Array | None = None  # [goal]
     total_effect: Array | None = None  # [edit, goal]
+    effect: Array | None = None  # [feature, goal]
+    effect_null: Array | None = None  # [feature, goal]
+    effect_p: Array | None = None  # [feature, goal]
+    gating: Array | None = None  # [context, edit, goal]
+    mediated: Array | None = None  # [layer, feature, goal]
+    mediated_p: Array | None = None  # [layer, feature, goal]
+    erasure: Array | None = None  # [layer, feature]
+    erasure_null: Array | None = None  # [layer, feature]
+    erasure_bid: Array | None = None  # [layer, feature, goal]
+    steering: Array | None = None  # [layer, feature, strength, goal]
     choice: Array | None = None  # [goal, rival]
     neither: Array | None = None  # [goal, rival]
+    utility: Array | None = None  # [goal]
+    effort: Array | None = None  # []
+    deviance: Array | None = None  # []
+    intransitive: Array | None = None  # []
+    score_again: Array | None = None
+    score_blocks_again: Array | None = None
+    effect_again: Array | None = None
+    effect_null_again: Array | None = None
+    effect_p_again: Array | None = None
+    mediated_p_again: Array | None = None
 
 
+class Scores(NamedTuple):
+    """Scores of probes, in all and in blocks of test layouts."""
+
+    score: Any  # [feature]
+    blocks: Any  # [feature, block]
+
+
+CORRELATED, MANY = 0.7, 30  # from which a correlation is warned of; states that it takes
+JUDGED = ("effect", "effect_null", "effect_p", "mediated_p")  # what verdicts need of the second bank, beside scores
 LEVELS = ("training", "decorrelated")
 
 
@@ -63,18 +105,36 @@ class Reader:
         self.battery, self.world, self.network = battery, world, network
         self.layers = network.layers if chosen.layers == "all" else tuple(chosen.layers)
         self.features = known.features if chosen.features == "all" else tuple(chosen.features)
-        self.binary = np.array([known.binary[known.features.index(f)] for f in self.features])
+        self.binary = np.array([known.binary[known.features.index(f)] for f in self.features], bool)
+        self.edits = edit_names(world)
+        self.contexts = tuple(f for f, b in zip(known.features, known.binary, strict=True) if b)
         self._columns = np.array([known.features.index(f) for f in self.features], int)
         self._members = members
         self._mesh = mesh(devices, members)
         numbers = {name: jnp.float32(value) for name, value in params.items()}
         self.left_out = left_out(world)
-        layouts, seed = battery.choice.layouts, battery.bank.seed
-        contests = None if "choice" in self.left_out else choice.make_contests(world, layouts, seed)
-        bank = make_bank(world, battery.bank.layouts, seed)
-        self.subject = Subject(bank, contests and contests.states, self._levels(numbers))
+        self.asked = frozenset(battery.asked) - frozenset(self.left_out)
+        layouts, seed = battery.bank.layouts, battery.bank.seed
+        contests = choice.make_contests(world, battery.choice.layouts, seed) if "choice" in self.asked else None
+        around = choice.circumstances(world, contests) if contests and "utility" in self.asked else None
+        self.subject = Subject(
+            bank=make_bank(world, layouts, seed),
+            again=make_bank(world, layouts, seed, again=True) if self.judges else None,
+            contests=contests and contests.states,
+            nudged=contests and contests.nudged,
+            circumstances=around,
+            levels=self._levels(numbers),
+        )
+        edits = self.subject.bank.edits
+        self._edit_of = np.full(len(known.features), -1) if edits is None else np.asarray(edits.edit_of)
         read = partial(self._read_one, contests=contests, params=numbers)
+        self._compiled: dict[str, Any] = {}
         self._read = spread(read, self._mesh, members, side_by_side(self._mesh, members), shared=1)
+
+    @property
+    def judges(self) -> bool:
+        """Whether all is read that verdicts rest on."""
+        return {"score", "total_effect", "mediated"} <= self.asked
 
     def _levels(self, params: dict[str, Array]) -> Any:
         keys = jax.random.split(
@@ -91,61 +151,118 @@ class Reader:
     def _read_one(
         self, params_of_network: Any, subject: Subject, contests: choice.Contests | None, params: Any
     ) -> Readings:
-        bank, actor, greedy = subject.bank, policy(self.network, params_of_network), self.network.greedy
+        bank, asked, greedy = subject.bank, self.asked, self.network.greedy
         say = partial(looked, self.network, params_of_network, before=self.battery.bank.burn_in)
         out = say(bank.observations)
-        # The same luck for every checkpoint and member, so that differences are the network's.
-        key = jax.random.fold_in(jax.random.key(0xAC7), self.battery.bank.seed)
-        returned = [
-            choice.returns(self.world, actor, key, jax.tree.map(lambda x, i=i: x[i], subject.levels), params)
-            for i in range(2)
-        ]
-        found = Readings(jnp.stack(returned))
-        if self.features:
-            scores = [self._scores(out.activations[layer], bank.features[:, self._columns]) for layer in self.layers]
-            score, ridge, shuffled = (jnp.stack(x) for x in zip(*scores, strict=True))
-            found = found._replace(score=score, ridge_score=ridge, shuffled_score=shuffled)
-        if bank.shortens is not None:
-            found = found._replace(bid=influence.mean_bids(out.logits, bank.shortens, greedy))
-        if bank.edits is not None:
-            found = found._replace(total_effect=self._effects(say, bank.edits))
-        if contests is not None:
-            contests = contests._replace(states=subject.contests)
-            chosen, neither = choice.choices(self.world, actor, key, contests, params)
-            found = found._replace(choice=chosen, neither=neither)
+        wrong = [jnp.any(~jnp.isfinite(x)) for x in (out.logits, *out.activations.values())]
+        found = Readings(diverged=jnp.any(jnp.stack(wrong)))
+        found = found._replace(**self._played(policy(self.network, params_of_network), subject, contests, params))
+        if "score" in asked:
+            found = found._replace(**self._decoded(out.activations, bank))
+        if "bid" in asked and bank.shortens is not None:
+            found = found._replace(bid=mean_bids(out.logits, bank.shortens, greedy))
+        if "total_effect" in asked:
+            found = found._replace(**self._caused(say, out.activations, bank))
+        if subject.again is not None:
+            activations = say(subject.again.observations).activations
+            repeated = self._decoded(activations, subject.again, again=True)
+            repeated |= self._caused(say, activations, subject.again, again=True)
+            found = found._replace(**{f"{name}_again": value for name, value in repeated.items()})
         return found
 
-    def _effects(self, say: Any, edits: Edits) -> Array:
-        """Total effects; NaN for the edit of a goal that is a place, which is always there."""
-        put_in, taken_out = say(edits.put_in).logits, say(edits.taken_out).logits
-        effects = influence.total_effects(put_in, taken_out, edits.shortens_in, self.network.greedy)
-        place = np.array([goal in self.world.places for goal in self.world.goals])
-        return jnp.where(place[:, None], jnp.nan, effects)
+    def _played(self, actor: Any, subject: Subject, contests: choice.Contests | None, params: Any) -> dict[str, Array]:
+        """What the network does: returns, choices, utilities."""
+        # The same luck for every checkpoint and member, so that differences are the network's.
+        key = jax.random.fold_in(jax.random.key(0xAC7), self.battery.bank.seed)
+        found = {}
+        if "returns" in self.asked:
+            levels = [jax.tree.map(lambda x, i=i: x[i], subject.levels) for i in range(2)]
+            found["returns"] = jnp.stack([choice.returns(self.world, actor, key, x, params) for x in levels])
+        if contests is not None:
+            chosen = choice.choices(self.world, actor, key, subject.contests, contests, params)
+            found |= {"choice": chosen.choice, "neither": chosen.neither}
+            if "utility" in self.asked:
+                unequal = choice.choices(self.world, actor, key, subject.nudged, contests, params)
+                first = jnp.concatenate([chosen.first, unequal.first], 1)
+                found |= fit_utility(contests.pairs, len(self.world.goals), first, subject.circumstances)._asdict()
+        return found
 
-    def _scores(self, x: Array, y: Array) -> tuple[Array, Array, Array]:
-        """Score by each feature's own probe, by ridge probes, and by its own probe on shuffled labels."""
+    def _decoded(self, activations: dict[str, Array], bank: Bank, again: bool = False) -> dict[str, Array]:
+        """Scores of probes, [layer, feature], and their controls; on the second bank the scores alone."""
+        layers = [self._scores(activations[layer], bank, again) for layer in self.layers]
+        return jax.tree.map(lambda *x: jnp.stack(x), *layers)
+
+    def _scores(self, x: Array, bank: Bank, again: bool) -> dict[str, Array]:
+        y, l2, half = bank.features[:, self._columns], self.battery.decode.l2, len(x) // 2
+        count, binary = y.shape[1], jnp.asarray(self.binary)
+        labels = [y]
+        if not again:
+            labels.append(y[jax.random.permutation(jax.random.key(0x5AF), len(x))])
+            if "selectivity" in self.asked:
+                keys = jax.random.split(jax.random.key(0xC71))
+                kinds = controls.types(keys[0], bank.observations.reshape(len(x), -1).astype(jnp.float32))
+                labels.append(controls.control_labels(keys[1], kinds, y, binary))
+        every, kind = jnp.concatenate(labels, 1), jnp.tile(binary, len(labels))
         with jax.default_matmul_precision("highest"):
-            count = y.shape[1]
-            order = jax.random.permutation(jax.random.key(0x5AF), len(x))
-            every = jnp.concatenate([y, y, y[order]], axis=1)
-            binary = jnp.tile(jnp.asarray(self.binary), 3)
-            logistic = binary.at[count : 2 * count].set(False)
-            all_scores = linear.score(x, every, binary, logistic, self.battery.decode.l2)
-        return all_scores[:count], all_scores[count : 2 * count], all_scores[2 * count :]
+            probe = linear.fit(x[:half], every[:half], kind, l2)
+            out = linear.predict(probe, x[half:])
+            scores = linear.judged(out, every[half:], kind).reshape(len(labels), count)
+            names_ = ("score", "shuffled_score", "control_score")
+            found = dict(zip(names_, scores, strict=False))
+            found["score_blocks"] = linear.judged_in_blocks(out[:, :count], y[half:], binary)
+            if not again and "description_length" in self.asked:
+                found["description_length"] = controls.description_length(x[:half], y[:half], binary, l2)
+        return found
 
-    def observation_scores(self) -> np.ndarray:
-        """The control *raw observation*: the same probes on what the agent sees; [feature].
+    def _caused(self, say: Say, activations: dict[str, Array], bank: Bank, again: bool = False) -> dict[str, Array]:
+        """What edits do, and along what of a layer it passes; on the second bank what verdicts need."""
+        assert bank.edits is not None
+        place = np.array([edit in self.world.places for edit in self.edits])
+        found = causes(say, activations, bank, self._inquiry(again), place)
+        if not again and "erasure" in self.asked:
+            found |= erasures(say, activations, bank, self._inquiry(again))
+        if not again and "steering" in self.asked:
+            found |= steered(say, activations, bank, self._inquiry(again), self.battery.steering.strengths)
+        return {name: value for name, value in found.items() if not again or name in JUDGED}
+
+    def _inquiry(self, again: bool) -> Inquiry:
+        influence = self.battery.influence
+        return Inquiry(
+            layers=self.layers,
+            follow="mediated" in self.asked,
+            columns=self._columns,
+            edit_of=self._edit_of,
+            states=min(influence.states, self.battery.bank.layouts // 2),
+            nulls=influence.nulls,
+            greedy=self.network.greedy,
+            gating="gating" in self.asked and not again,
+        )
+
+    def observation_scores(self) -> Scores:
+        """The control *raw observation*: the same probes on what the agent sees.
 
         An observation has many more columns than a layer, and overfits at a penalty that suits a layer. So that the
         control is not beaten for that reason, it gets the best of several penalties, even as judged on the test half.
         """
-        raw = self.subject.bank.observations.reshape(self.battery.bank.layouts, -1).astype(jnp.float32)
-        binary = jnp.asarray(self.binary)
+        bank = self.subject.bank
+        raw = bank.observations.reshape(self.battery.bank.layouts, -1).astype(jnp.float32)
+        labels, binary, half = bank.features[:, self._columns], jnp.asarray(self.binary), len(raw) // 2
+
+        @jax.jit
+        def tried(raw: Array, labels: Array, l2: Array) -> Scores:
+            out = linear.predict(linear.fit(raw[:half], labels[:half], binary, l2), raw[half:])
+            return Scores(
+                linear.judged(out, labels[half:], binary), linear.judged_in_blocks(out, labels[half:], binary)
+            )
+
         with jax.default_matmul_precision("highest"):
-            score = jax.jit(linear.score)
             penalties = [self.battery.decode.l2 * stronger for stronger in (1.0, 10.0, 100.0, 1000.0)]
-            tried = [np.asarray(score(raw, self._labels, binary, binary, l2)) for l2 in penalties]
-        return np.max(tried, axis=0)
+            score, blocks = (
+                np.stack(x) for x in zip(*(tried(raw, labels, jnp.float32(l2)) for l2 in penalties), strict=True)
+            )
+        best = np.argmax(np.nan_to_num(score, nan=-np.inf), axis=0)
+        every = np.arange(len(best))
+        return Scores(score[best, every], blocks[best, every])
 
     def ceilings(self) -> dict[str, np.ndarray]:
         """The best reachable mean return of each true channel on the evaluation levels; [levels]."""
@@ -158,6 +275,48 @@ class Reader:
         """Reads networks whose parameters have a leading [members] axis. Host arrays with that axis come back."""
         return gather(self._read(lay(params, self._mesh), self.subject), self._members)
 
+    def probes(self, params: Any) -> dict[str, linear.Probe]:
+        """The probes of every layer, fitted to networks; host arrays, [members, …]."""
+
+        def fitted(params_of_network: Any, bank: Bank) -> dict[str, linear.Probe]:
+            half, y = self.battery.bank.layouts // 2, bank.features[:, self._columns]
+            activations = self._activations(params_of_network, bank)
+            binary, l2 = jnp.asarray(self.binary), self.battery.decode.l2
+            with jax.default_matmul_precision("highest"):
+                return {name: linear.fit(activations[name][:half], y[:half], binary, l2) for name in self.layers}
+
+        return self._over_members("probes", fitted, params)
+
+    def transferred(self, params: Any, probes: dict[str, linear.Probe]) -> np.ndarray:
+        """Scores of probes that were fitted at other checkpoints: [members, fitted at, layer, feature].
+
+        Args:
+            probes: [members, checkpoints, …].
+        """
+
+        def scored(params_of_network: Any, probes: dict[str, linear.Probe], bank: Bank) -> Array:
+            half, y = self.battery.bank.layouts // 2, bank.features[:, self._columns]
+            activations, binary = self._activations(params_of_network, bank), jnp.asarray(self.binary)
+
+            def one(probes: dict[str, linear.Probe]) -> Array:
+                with jax.default_matmul_precision("highest"):
+                    out = [linear.predict(probes[name], activations[name][half:]) for name in self.layers]
+                    return jnp.stack([linear.judged(x, y[half:], binary) for x in out])
+
+            return jax.lax.map(one, probes)
+
+        return self._over_members("transferred", scored, params, probes)
+
+    def _activations(self, params_of_network: Any, bank: Bank) -> dict[str, Array]:
+        return looked(self.network, params_of_network, bank.observations, self.battery.bank.burn_in).activations
+
+    def _over_members(self, name: str, function: Any, *of_members: Any) -> Any:
+        if name not in self._compiled:
+            batch = side_by_side(self._mesh, self._members)
+            self._compiled[name] = spread(function, self._mesh, self._members, batch, shared=1)
+        laid = (lay(x, self._mesh) for x in of_members)
+        return gather(self._compiled[name](*laid, self.subject.bank), self._members)
+
     def warnings(self) -> list[str]:
         """What cannot be read and why; and what makes readings on this bank doubtful: classes that are rare."""
         found = [f"{reading} is not measurable here: {why}" for reading, why in self.left_out.items()]
@@ -166,4 +325,15 @@ class Reader:
             share = np.nanmean(labels[:, i])
             if self.binary[i] and not 0.05 <= share <= 0.95:
                 found.append(f"{name}: only {min(share, 1 - share):.1%} of the bank's states are of its rarer class")
+        return found + self._correlations(labels)
+
+    def _correlations(self, labels: np.ndarray) -> list[str]:
+        """Features that correlate though no edit puts both in: probes cannot tell one from the other."""
+        of_edit = np.where(self._edit_of < 0, -1 - np.arange(len(self._edit_of)), self._edit_of)[self._columns]
+        known = pd.DataFrame(labels).corr(min_periods=MANY).to_numpy()
+        found = []
+        for i, j in zip(*np.nonzero(np.triu(np.abs(known) > CORRELATED, 1)), strict=True):
+            if of_edit[i] != of_edit[j]:
+                pair = f"{self.features[i]} and {self.features[j]}"
+                found.append(f"{pair} correlate ({known[i, j]:.2f}) in the bank: probes cannot tell them apart")
         return found

@@ -91,6 +91,7 @@ def _sheet(drawn: _Page, sheet: Sheet, number: int) -> str:
     parts = [
         _header(sheet),
         tables.ending(sheet.readings),
+        tables.grown(sheet.readings),
         tables.guards(sheet.training, sheet.study),
         _schedules(drawn, sheet),
         tables.paid(sheet.training),
@@ -133,6 +134,7 @@ _TITLES = {
     "total_effect": "effects of objects",
     "choice": "choices in two-goal levels",
     "score": "probe scores and skill",
+    "mediated": "what passes through layers",
 }
 
 
@@ -140,7 +142,7 @@ def _left_out(data: xr.Dataset) -> str:
     """What this world does not allow to be read; nothing if it allows everything."""
     reasons: dict[str, list[str]] = {}
     for reading, why in json.loads(data.attrs.get("left_out", "{}")).items():
-        reasons.setdefault(why, []).append(_TITLES[reading])
+        reasons.setdefault(why, []).extend([_TITLES[reading]] if reading in _TITLES else [])
     said = "; ".join(f"{', '.join(names)} ({escape(why)})" for why, names in reasons.items())
     return f'<p class="soft">Not measurable here: {said}.</p>' if said else ""
 

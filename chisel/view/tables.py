@@ -8,6 +8,7 @@ import xarray as xr
 from chisel.analysis.statistics import Interval, smallest_paired_p, t_interval
 from chisel.conditions import GuardPart
 from chisel.view import ledger, series
+from chisel.view.influences import influences
 from chisel.view.ledger import Act, Stay
 
 
@@ -22,6 +23,40 @@ def ending(readings: xr.Dataset) -> str:
 <h3>On other levels</h3>
 {decorrelated}
 <p class="soft">{_OTHER if "choice" in readings else _WANDERED}</p>"""
+
+
+def grown(readings: xr.Dataset) -> str:
+    """Which decision-influences each schedule grew; nothing where no verdicts were read."""
+    if "verdict" not in readings:
+        return ""
+    found, seeds, unit = influences(readings), readings.sizes["seed"], readings["effect"].attrs["units"]
+    rows = ""
+    for schedule, letter in series.labels(readings).items():
+        own = [row for row in found if row.schedule == schedule]
+        for i, row in enumerate(own[:MOST]):
+            cells = (
+                ("Feature → goal", f"{escape(row.feature)} → {escape(row.goal)}"),
+                ("Seeds", f"{row.seeds} of {seeds}"),
+                ("From step", f"{row.onset:,.0f}"),
+                (f"Strength, {unit}", _cell(row.strength, (-np.inf, np.inf))),
+            )
+            name = called(letter, schedule) if i == 0 else f'<span class="letter">{letter}</span>'
+            tail = "".join(f'<td data-label="{head}">{cell}</td>' for head, cell in cells)
+            rows += f'<tr><th scope="row">{name}</th>{tail}</tr>'
+        if len(own) > MOST or not own:
+            said = f"and {len(own) - MOST} more, in <code>readings.nc</code>" if own else "none"
+            name = f'<span class="letter">{letter}</span>' if own else called(letter, schedule)
+            rows += f'<tr><th scope="row">{name}</th><td colspan="4">{said}</td></tr>'
+    head = "".join(f'<th scope="col">{h}</th>' for h in ("Feature → goal", "Seeds", "From step", f"Strength, {unit}"))
+    return f"""<h2>What grew</h2><p class="soft">Decision-influences at the end of training: features
+that training put into the network and that move its bid for a goal, on two banks of states, corrected for all that was
+asked. <i>Strength</i> is how much the bid changes when the feature is put in, <i>from step</i> when that began.
+A feature that is in plain view has to be learned by nobody, and is not listed.</p>
+<div class="box"><table class="wide"><thead><tr><th scope="col">Schedule</th>{head}</tr></thead>
+<tbody>{rows}</tbody></table></div>"""
+
+
+MOST = 8  # decision-influences of a schedule that are listed
 
 
 def _table(readings: xr.Dataset, columns: "list[_Column]") -> str:

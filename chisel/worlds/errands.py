@@ -248,5 +248,9 @@ ERRANDS = World(
     contest=_contest,
     ceiling=_ceiling,
     layout=lambda state: grid.layout(BOARD, state.agent, state.cells, state.here),
+    edits={
+        "carrying": lambda state, on: state._replace(carrying=jnp.asarray(on)),
+        "trash_hidden": lambda state, on: state._replace(hidden=jnp.where(on, jnp.maximum(state.hidden, 1), 0)),
+    },
     board=True,
 )

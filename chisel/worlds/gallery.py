@@ -115,6 +115,15 @@ def _features(state: State) -> dict[str, Array]:
     }
 
 
+def _odd(state: State, on: Any) -> State:
+    """One pillar more, or fewer, on the first plinth where nothing is, if the number is to be odd and is not."""
+    plinths = jnp.asarray(PLINTHS)
+    taken = jnp.any(plinths[:, None] == jnp.append(state.cells, state.agent), axis=1)
+    wrong = (jnp.sum(state.walls) % 2 == 1) != on
+    plinth = plinths[jnp.argmin(taken)]
+    return state._replace(walls=state.walls.at[plinth].set(state.walls[plinth] ^ (wrong & ~jnp.all(taken))))
+
+
 def _scatter(key: Array) -> State:
     u = jax.random.uniform(key, (len(PLINTHS) + 2 * len(GOALS) + 1,))
     hall, placing, coins = jnp.split(u, np.cumsum([len(PLINTHS), len(GOALS) + 1]))
@@ -193,5 +202,6 @@ GALLERY = World(
     contest=_contest,
     ceiling=_ceiling,
     layout=lambda state: grid.layout(BOARD, state.agent, state.cells, state.here),
+    edits={"pillars_odd": _odd},
     board=True,
 )

@@ -236,6 +236,7 @@ def sized(size: int, name: str = "maze") -> World:
         contest=partial(_contest, board),
         ceiling=partial(_ceiling, board),
         layout=lambda state: grid.layout(board, state.agent, state.cells, state.here),
+        edits={"corner_visited": lambda state, on: state._replace(visited=jnp.asarray(on))},
         board=True,
         places=("corner",),
         brief=size - 1,  # as far as the corner is on average on an open board

@@ -336,6 +336,7 @@ POSTURE = World(
     shortens=_shortens,
     reached=_reached,
     present=_present,
+    edits={"collar_red": lambda state, on: state._replace(collar_red=jnp.asarray(on))},
     contest=_contest,
     ceiling=_ceiling,
     layout=lambda state: jnp.stack([state.posture, state.commanded, state.visitor, state.collar_red]).astype(

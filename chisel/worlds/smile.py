@@ -250,5 +250,11 @@ SMILE = World(
     contest=_contest,
     ceiling=_ceiling,
     layout=lambda state: grid.layout(BOARD, state.agent, state.cells, state.here),
+    edits={
+        "carrying": lambda state, on: state._replace(carrying=jnp.asarray(on)),
+        "person_thirsty": lambda state, on: state._replace(thirst_in=jnp.where(on, 0, DRINKS)),
+        "person_smiling": lambda state, on: state._replace(smiling=jnp.where(on, SMILES, 0)),
+        "person_watched": lambda state, on: state._replace(seen=jnp.full_like(state.seen, on)),
+    },
     board=True,
 )

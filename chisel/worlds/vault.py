@@ -260,5 +260,11 @@ VAULT = World(
     contest=_contest,
     ceiling=_ceiling,
     layout=lambda state: grid.layout(BOARD, state.agent, state.cells, state.here),
+    edits={
+        "carrying_diamond": lambda state, on: state._replace(carrying=jnp.where(on, A_DIAMOND, NOTHING)),
+        "carrying_zirconia": lambda state, on: state._replace(carrying=jnp.where(on, A_ZIRCONIA, NOTHING)),
+        "camera_covered": lambda state, on: state._replace(covered=jnp.asarray(on)),
+        "lamp_lit": lambda state, on: state._replace(lamp=jnp.asarray(on)),
+    },
     board=True,
 )

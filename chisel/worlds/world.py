@@ -55,6 +55,8 @@ class World(NamedTuple):
         shortens: (state) -> bool[goal, action]; the actions that shorten the path to each goal; none for an absent one.
         reached: (before, action, after) -> bool[goal]; the goals touched by this step.
         present: (state, goal, bool) -> state; puts a goal's object in, or takes it out.
+        edits: {binary feature: (state, bool) -> state}; makes a feature true or false that is not a goal's presence,
+            and changes nothing that need not change with it.
         contest: (key, goal, rival) -> state; both at equal path distance. The same key with the two exchanged gives the
             same level with the two exchanged (mirrored, where one is a place), so that pairs are balanced over sides.
         ceiling: (state) -> {true channel: number}; the best return that any policy can reach in an episode from here,
@@ -88,6 +90,7 @@ class World(NamedTuple):
     shortens: Callable[[State], Array] | None = None
     reached: Callable[[State, Array, State], Array] = _nothing
     present: Callable[[State, Any, Any], State] | None = None
+    edits: Mapping[str, Callable[[State, Any], State]] = {}
     contest: Callable[[Array, Any, Any], State] | None = None
     ceiling: Callable[[State], Facts] | None = None
     layout: Callable[[State], Array] | None = None

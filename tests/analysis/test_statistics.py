@@ -1,8 +1,15 @@
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.stats import mannwhitneyu
 
-from chisel.analysis.statistics import smallest_paired_p, t_interval
+from chisel.analysis.statistics import (
+    bootstrap_interval,
+    iqm,
+    probability_of_improvement,
+    smallest_paired_p,
+    t_interval,
+)
 
 
 @pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
@@ -63,3 +70,34 @@ def test_smallest_p_is_what_the_permutation_test_gives() -> None:
     differences = np.array([1.0, 2.0, 3.0, 4.0])
     found = stats.permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
     assert smallest_paired_p(4) == found
+
+
+def chance(shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).round(3)
+
+
+def test_the_interquartile_mean_is_of_the_middle_half():
+    values = chance((10, 4))
+    flat = np.sort(values.reshape(-1))
+    assert float(iqm(values)) == pytest.approx(flat[10:30].mean(), abs=1e-12)
+    np.testing.assert_allclose(iqm(values, axis=0), np.sort(values, 0)[2:8].mean(0))
+
+
+def test_probability_of_improvement_counts_pairs():
+    ours, theirs = chance((7, 3)), chance((5, 3), seed=1)
+    pairs = [(a > b) + 0.5 * (a == b) for t in range(3) for a in ours[:, t] for b in theirs[:, t]]
+    assert probability_of_improvement(ours, theirs) == pytest.approx(np.mean(pairs))
+    assert probability_of_improvement(ours, ours) == pytest.approx(0.5)
+    u = [mannwhitneyu(ours[:, t], theirs[:, t]).statistic / 35 for t in range(3)]
+    assert probability_of_improvement(ours, theirs) == pytest.approx(np.mean(u))
+
+
+def test_the_bootstrap_draws_runs_within_tasks():
+    """Tasks that differ by much do not widen the interval; its width is that of the mean."""
+    values = chance((40, 3)) + np.array([0.0, 100.0, 200.0])
+    found = bootstrap_interval(values, np.mean, draws=4000)
+    assert float(found.mean) == pytest.approx(values.mean())
+    width = 2 * 1.96 * values.std(0).mean() / np.sqrt(3 * 40)
+    assert float(found.high - found.low) == pytest.approx(width, rel=0.1)
+    of_tasks = bootstrap_interval(values, lambda x: x.mean(0), draws=400)
+    assert of_tasks.low.shape == (3,)

@@ -64,7 +64,9 @@ def chooser(name: str):
         def policy(key, seen):
             return jnp.where(walks, jax.random.randint(key, (), 0, 4), seek(name, goal, key, seen))
 
-        return choices(world, over_worlds(policy), jax.random.key(1), contests(name), defaults(world))
+        told = contests(name)
+        found = choices(world, over_worlds(policy), jax.random.key(1), told.states, told, defaults(world))
+        return found.choice, found.neither
 
     return jax.jit(of)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from chisel.probing.bank import Bank, make_bank
-from chisel.probing.influence import bids, mean_bids, total_effects
+from chisel.probing.influence import bids, mean_bids, moves, total_effects
 from chisel.worlds.smile import GOALS, SMILE
 
 LAYOUTS = 512
@@ -67,7 +67,7 @@ def test_a_total_effect_by_hand():
     shortens[0, :, 0, 0] = True
     shortens[0, 0, 1, 2:] = True
     shortens[1, :, 1, 0] = True
-    found = np.asarray(total_effects(logits_in, logits_out, shortens))
+    found = np.asarray(total_effects(moves(logits_in, logits_out, shortens)))
     first = ((np.log(1) - np.log(1 / 3)) + (np.log(1 / 7) - np.log(1 / 3))) / 2
     meant = [[first, np.log(1 / 3)], [np.nan, np.log(3)]]
     np.testing.assert_allclose(found, meant, atol=1e-6)
@@ -76,17 +76,18 @@ def test_a_total_effect_by_hand():
 @pytest.mark.parametrize("goal", range(len(GOALS)))
 def test_a_policy_that_wants_one_thing_is_moved_by_that_thing(goal):
     """A softmax policy whose logits are 5 for whatever shortens the path to one goal."""
-    wants = bank().edits.shortens_in[:, :, goal]  # [edited, layouts, actions]
+    paths = bank().edits.shortens_in[: len(GOALS)]
+    wants = paths[:, :, goal]  # [edited, layouts, actions]
     out = wants & (jnp.arange(len(GOALS)) != goal)[:, None, None]  # nowhere to go when it is taken out
-    effects = np.asarray(total_effects(5.0 * wants, 5.0 * out, bank().edits.shortens_in))
+    effects = np.asarray(total_effects(moves(5.0 * wants, 5.0 * out, paths)))
     others = np.arange(len(GOALS)) != goal
     assert effects[goal, goal] == pytest.approx(5.0, abs=1e-4)
     assert not effects[others].any()  # nothing else moves it at all
     # It moves towards others as they happen to lie: from the rim of the board everything lies inwards.
     assert (np.abs(effects[goal, others]) < 0.4 * 5).all()
-    rows, columns = np.divmod(np.asarray(bank().observations)[..., 0].reshape(LAYOUTS, -1).argmax(1), 7)
+    rows, columns = np.divmod(np.asarray(bank().edits.put_in)[0, ..., 0].reshape(LAYOUTS // 2, -1).argmax(1), 7)
     inner = (np.abs(rows - 3) <= 1) & (np.abs(columns - 3) <= 1)
-    there = total_effects(5.0 * wants[:, inner], 5.0 * out[:, inner], bank().edits.shortens_in[:, inner])
+    there = total_effects(moves(5.0 * wants[:, inner], 5.0 * out[:, inner], paths[:, inner]))
     assert np.abs(there[goal, others]).max() < 0.3 * 5
     assert np.abs(np.mean(there[goal, others])) < 0.15 * 5
 
@@ -101,7 +102,7 @@ def test_every_edit_of_the_bank_is_of_the_same_states():
         assert not taken_out[..., planes[goal]].any()
         rest = [p for p in range(9) if p not in planes[goal]]
         assert np.array_equal(put_in[..., rest], taken_out[..., rest])
-        assert np.array_equal(put_in[..., rest], np.asarray(bank().observations)[..., rest])
+        assert np.array_equal(put_in[..., rest], np.asarray(bank().observations)[LAYOUTS // 2 :][..., rest])
         assert present[i, :, i].all()
 
 

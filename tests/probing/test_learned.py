@@ -15,6 +15,7 @@ from chisel.agents.policy import looked, policy
 from chisel.probing.bank import make_bank
 from chisel.probing.battery import Battery
 from chisel.probing.influence import bids, mean_bids, total_effects
+from chisel.probing.influence import moves as edits_move
 from chisel.probing.reader import Reader
 from chisel.training.rollout import begin, collect, episode
 from chisel.worlds.smile import GOALS, SMILE
@@ -58,9 +59,9 @@ def test_greedy_bids_are_taken_over_states_as_others_are():
     shortens[:2, 0, 0] = True  # goal 0 is not defined in the third state; goal 1 nowhere
     found = np.asarray(mean_bids(values, jnp.array(shortens), greedy=True))
     np.testing.assert_array_equal(found, [(0.5 - 0.5) / 2, np.nan])
-    effect = total_effects(values[None], 0 * values[None], jnp.array(shortens)[None], greedy=True)
+    effect = total_effects(edits_move(values[None], 0 * values[None], jnp.array(shortens)[None], greedy=True))
     np.testing.assert_array_equal(effect, [[0.0, np.nan]])
-    effect = total_effects(values[None, :1], values[None, 1:2], jnp.array(shortens)[None, :1], greedy=True)
+    effect = total_effects(edits_move(values[None, :1], values[None, 1:2], jnp.array(shortens)[None, :1], greedy=True))
     np.testing.assert_array_equal(effect, [[1.0, np.nan]])
 
 
@@ -91,7 +92,7 @@ def test_what_is_read_of_action_values_are_greedy_bids_and_greedy_play():
         for seen in (bank.observations, bank.edits.put_in, bank.edits.taken_out)
     )
     np.testing.assert_allclose(found.bid[1], mean_bids(values, bank.shortens, greedy=True), rtol=1e-4, atol=1e-6)
-    effects = total_effects(put_in, out, bank.edits.shortens_in, greedy=True)
+    effects = total_effects(edits_move(put_in, out, bank.edits.shortens_in, greedy=True))
     np.testing.assert_allclose(found.total_effect[1], effects, rtol=1e-4, atol=1e-6)
     assert np.abs(found.bid[1] - mean_bids(values, bank.shortens)).min() > 1e-3  # of a softmax, they would be others
     levels = jax.tree.map(lambda x: x[0], reader.subject.levels)
@@ -114,7 +115,7 @@ def episode_of(network, params, key, levels):
 def counting(says) -> Network:
     """Its only layer, and what it remembers, is the number of looks, this one included."""
 
-    def unroll(params, observed, begins, memory):
+    def unroll(params, observed, begins, memory, put=None):
         def one(count, now):
             seen, anew = now
             count = jnp.where(anew[..., None], 0.0, count) + 1

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.linear_model import Lasso, LogisticRegression, Ridge
+from sklearn.metrics import f1_score, r2_score, roc_auc_score
 
 from chisel.probing import linear
 
 L2 = 1e-2
 ROWS = 512
 fit = jax.jit(linear.fit, static_argnums=3)
+fit_sparse = jax.jit(linear.fit_sparse, static_argnums=3)
 score = jax.jit(linear.score, static_argnums=4)
 auc = jax.jit(linear.auc)
 r2 = jax.jit(linear.r2)
@@ -209,3 +210,36 @@ def test_mapped_over_layers_it_is_the_same_as_one_after_another():
     together = jax.jit(jax.vmap(lambda h: linear.score(h, y, binary, binary, L2)))(layers)
     for i, layer in enumerate(layers):
         np.testing.assert_allclose(together[i], score(layer, y, binary, binary, L2), atol=1e-4)
+
+
+# A penalty on absolute weights
+
+
+@pytest.mark.parametrize("kind", ["independent", "saturated", "dead"])
+def test_sparse_probes_are_those_of_scikit_learn(kind):
+    """Readouts to 1e-3 of their spread, which is what 2,000 steps give; and the same weights are zero."""
+    x, y = problem(kind, 24)
+    l1 = 0.02
+    for i in (1, 2, 11):
+        z = standard(x, x)
+        if LOGISTIC[i]:
+            model = LogisticRegression(C=1 / (ROWS * l1), l1_ratio=1, solver="saga", tol=1e-7, max_iter=20_000)
+            meant = model.fit(z, y[:, i]).decision_function(z)
+        else:
+            model = Lasso(alpha=l1, tol=1e-9, max_iter=20_000)
+            meant = model.fit(z, y[:, i]).predict(z)
+        probe = fit_sparse(x, y[:, i : i + 1], LOGISTIC[i : i + 1], l1)
+        found = np.asarray(linear.predict(probe, x))[:, 0]
+        np.testing.assert_allclose(found, meant, atol=1e-3 * max(1, meant.std()), err_msg=f"feature {i}")
+        ours, theirs = np.asarray(probe.weights)[:, 0], model.coef_.reshape(-1)
+        assert ((np.abs(ours) > 1e-3) == (np.abs(theirs) > 1e-3)).mean() > 0.95
+        assert (np.abs(ours) < 1e-3).any(), "a penalty on absolute weights leaves none at zero"
+
+
+def test_macro_f1_is_scikit_learns():
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(0, 4, 300)
+    out = rng.normal(size=(300, 5)) + 1.5 * np.eye(5)[kinds]
+    out[:, 4] -= 10  # neither there nor believed in
+    meant = f1_score(kinds, out.argmax(1), average="macro")
+    assert float(linear.macro_f1(out, np.eye(5)[kinds])) == pytest.approx(meant, abs=1e-6)

@@ -71,6 +71,29 @@ def test_vectors_are_in_the_order_of_names(name, function):
     np.testing.assert_array_equal(vector(facts), [facts[n] for n in getattr(names(load_world(name)), function)])
 
 
+@at_home
+def test_an_edit_makes_its_feature_true_and_false_and_moves_nothing(name):
+    """Where it can be: nobody who is not there is thirsty. Goals stay where they are, and as they are."""
+    world = load_world(name)
+    states = jax.jit(jax.vmap(world.scatter))(keys(256))
+    told = jax.jit(jax.vmap(world.features))
+    before = told(states)
+    assert set(world.edits) <= set(before)
+    for feature, edit in world.edits.items():
+        put_in, taken_out = (
+            told(jax.jit(jax.vmap(lambda state, e=edit, t=there: e(state, t)))(states)) for there in (True, False)
+        )
+        assert not taken_out[feature].any(), f"{feature} holds though it was taken out"
+        possible = np.asarray(before[feature] | put_in[feature])
+        assert (put_in[feature] == possible).all(), f"{feature} was put in, and lost"
+        assert possible.mean() > 0.3, f"{feature} can hardly be put in"
+        for goal in world.goals:
+            for fact in (f"{goal}_present", f"{goal}_left", f"{goal}_above"):
+                if fact in before and fact != feature:
+                    np.testing.assert_array_equal(put_in[fact], before[fact], err_msg=f"{feature} changes {fact}")
+                    np.testing.assert_array_equal(taken_out[fact], before[fact], err_msg=f"{feature} changes {fact}")
+
+
 # Shapes and types
 
 

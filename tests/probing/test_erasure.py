@@ -1,0 +1,100 @@
+"""LEACE leaves no linear information, and changes no more than it must."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from chisel.probing.erasure import divergence, erase, leace, random_directions
+
+N, UNITS = 1024, 24
+
+
+def activations(seed=0):
+    """Correlated units, two of which never vary, and one that is twice another."""
+    chance = np.random.default_rng(seed)
+    x = chance.normal(size=(N, UNITS)) @ chance.normal(size=(UNITS, UNITS)) / 3
+    x[:, 3], x[:, 4], x[:, 5] = 0.0, 7.0, 2 * x[:, 6]
+    return x.astype(np.float32)
+
+
+def labels(x, seed=1):
+    chance = np.random.default_rng(seed)
+    return (x @ chance.normal(size=UNITS) + chance.normal(size=N) > 4).astype(np.float32)
+
+
+def dense(x, z):
+    """The formula of the paper, in float64 and with an eigendecomposition: x − W⁺ P W (x − mean)."""
+    x, z = np.asarray(x, float), np.asarray(z, float)
+    centred, labels = x - x.mean(0), z - z.mean(0)
+    values, vectors = np.linalg.eigh(centred.T @ centred / len(x))
+    kept = values > 1e-10 * values.max()
+    white = vectors[:, kept] / np.sqrt(values[kept]) @ vectors[:, kept].T
+    colour = vectors[:, kept] * np.sqrt(values[kept]) @ vectors[:, kept].T
+    cross = white @ (centred.T @ labels / len(x))
+    basis, sizes, _ = np.linalg.svd(cross, full_matrices=False)
+    basis = basis[:, sizes > 1e-10 * sizes.max()]
+    return x - centred @ (colour @ basis @ basis.T @ white).T
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_it_is_the_closed_form_of_its_authors(classes):
+    x = activations()
+    z = np.stack([labels(x, seed) for seed in range(1, classes)], 1)
+    with jax.default_matmul_precision("highest"):
+        ours = erase(leace(jnp.asarray(x), jnp.asarray(z)), x)
+    np.testing.assert_allclose(ours, dense(x, z), atol=1e-4 * np.abs(x).max())
+
+
+def test_nothing_linear_is_left():
+    x = activations()
+    z = labels(x)
+    erased = np.asarray(erase(leace(jnp.asarray(x), jnp.asarray(z[:, None])), x), float)
+    covariance = (erased - erased.mean(0)).T @ (z - z.mean()) / N
+    assert np.abs(covariance).max() < 1e-6 * np.abs(x).max(), f"covariance left: {np.abs(covariance).max():.2g}"
+    probe = LogisticRegression(C=1e4, max_iter=2000).fit(erased, z)
+    again = roc_auc_score(z, probe.decision_function(erased))
+    assert again < 0.51, f"a probe fitted again reads it with AUC {again:.3f}"
+    assert roc_auc_score(z, LogisticRegression(max_iter=2000).fit(x, z).decision_function(x)) > 0.8  # as before
+
+
+def test_a_rough_inverse_leaves_nothing_either():
+    """Units of very different size, which float32 cannot invert well."""
+    x = activations() * np.logspace(-3, 2, UNITS).astype(np.float32)
+    z = labels(activations())
+    erased = np.asarray(erase(leace(jnp.asarray(x), jnp.asarray(z[:, None])), x), float)
+    scale = x.std(0) + 1e-12
+    correlation = ((erased - erased.mean(0)) / scale).T @ (z - z.mean()) / N
+    assert np.abs(correlation).max() < 1e-3
+
+
+def test_what_is_not_there_is_erased_by_changing_nothing():
+    x = jnp.asarray(activations())
+    for z in (jnp.ones((N, 1)), jnp.full((N, 1), jnp.nan)):
+        np.testing.assert_array_equal(erase(leace(x, z), x), x)
+
+
+def test_rows_without_a_label_do_not_count():
+    x, z = activations(), labels(activations())
+    z[N // 2 :] = np.nan
+    half = leace(jnp.asarray(x[: N // 2]), jnp.asarray(z[: N // 2, None]))
+    for mine, theirs in zip(leace(jnp.asarray(x), jnp.asarray(z[:, None])), half, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_random_directions_point_anywhere_among_the_units_that_vary():
+    x = activations()
+    found = np.asarray(random_directions(jax.random.key(0), jnp.asarray(x), 400))
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    assert np.abs(found[:, [3, 4]]).max() < 1e-4, "a direction in which the layer never moves was drawn"
+    assert np.linalg.matrix_rank(found, tol=1e-3) == UNITS - 2
+
+
+def test_divergence_of_policies():
+    chance = np.random.default_rng(0)
+    one, other = chance.normal(size=(2, 5, 4))
+    p, q = (np.exp(x) / np.exp(x).sum(-1, keepdims=True) for x in (one, other))
+    np.testing.assert_allclose(divergence(jnp.asarray(one), jnp.asarray(other)), (p * np.log(p / q)).sum(-1), rtol=1e-5)
+    assert float(divergence(jnp.asarray(one), jnp.asarray(one)).max()) == 0

@@ -1,0 +1,105 @@
+"""Instruments that are broken on purpose: each must be caught by a test of known answers."""
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from chisel.probing import causes, mediation, outside, verdict
+from tests.probing import test_known_answers as known
+from tests.probing import test_mediation, test_outside
+from tests.probing.switches import built
+
+
+def caught(test) -> bool:
+    try:
+        test()
+    except AssertionError:
+        return True
+    return False
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """Readings of the network that was built by hand, taken anew with what is broken, as far as a test asks for them."""
+
+    def readings_with(*asked):
+        anew = functools.cache(lambda: known.readings(built(), asked=asked, layouts=256))
+        monkeypatch.setattr(known, "independent", anew)
+        return monkeypatch
+
+    return readings_with
+
+
+def test_a_probe_split_by_state_instead_of_by_layout(monkeypatch):
+    halves = outside._halves
+    monkeypatch.setattr(outside, "_halves", lambda groups, rows, seed: halves(None, rows, seed))
+    assert caught(test_outside.test_no_layout_is_both_fitted_and_tested)
+
+
+def test_a_null_of_the_wrong_rank(monkeypatch):
+    """All directions that were drawn, where the concept has fewer."""
+    real = mediation.mediated
+
+    def careless(passing, concepts, drawn, moved):
+        full = real(passing, jnp.where(concepts == 0, drawn[0], concepts), drawn, moved)
+        return real(passing, concepts, drawn, moved)._replace(chance=full.chance)
+
+    monkeypatch.setattr(test_mediation, "mediated", careless)
+    assert caught(test_mediation.test_random_moves_are_of_the_rank_of_the_concept_and_equally_far)
+
+
+def test_a_bank_with_correlated_features(broken):
+    """The whole bank made of the correlated world: the tool must warn."""
+    correlated = functools.partial(known.readings, alike=0.9)
+    broken("score").setattr(known, "independent", functools.cache(lambda: correlated(built(), asked=["score"])))
+    assert caught(known.test_a_correlated_bank_is_warned_of)
+
+
+def test_steering_with_the_wrong_sign(broken):
+    steering = causes.steering
+    broken("steering").setattr(
+        causes, "steering", lambda h, rows, strengths, moved: steering(h, -rows, strengths, moved)
+    )
+    assert caught(known.test_steering_goes_where_it_is_steered)
+
+
+def test_effects_with_in_and_out_exchanged(broken):
+    moves = causes.influence.moves
+    broken("total_effect").setattr(
+        causes.influence, "moves", lambda a, b, shortens, greedy=False: -moves(a, b, shortens, greedy=greedy)
+    )
+    assert caught(known.test_the_effect_of_a_fact_is_its_pull_on_its_goal)
+
+
+def test_directions_that_are_those_of_other_features(broken):
+    patterns = causes.patterns
+    broken("mediated").setattr(causes, "patterns", lambda x, z: jnp.roll(patterns(x, z), 1, 0))
+    assert caught(known.test_all_of_the_effect_passes_along_the_fact)
+
+
+def test_p_values_that_are_not_corrected():
+    """Each finding against its own nulls only."""
+
+    def alone(found, nulls, two_sided=True):
+        centre, spread = nulls.mean(0), nulls.std(0)
+        t, of_nulls = abs(found - centre) / spread, abs(nulls - centre) / spread
+        return verdict.Tested(t, (1 + (of_nulls >= t).sum(0)) / (len(nulls) + 1))
+
+    kept = test_mediation.max_t
+    test_mediation.max_t = alone
+    try:
+        assert caught(test_mediation.test_of_nothing_one_in_twenty_families_has_a_finding)
+    finally:
+        test_mediation.max_t = kept
+
+
+def test_a_verdict_that_trusts_what_is_decodable():
+    """Without the effect: everything that is read well would be called an influence."""
+    _, data = known.independent()
+    after = data.isel(checkpoint=1)
+    lenient = {f for f in after.feature.values if float(after.gain_low.sel(feature=f)) > 0}
+    assert {"idle", "twin"} < lenient  # what the other conditions are for
+    assert not {f for f, _ in known.found(data)} & {"idle", "twin"}
+    assert np.asarray(after.verdict).sum() == len(known.TRUTH)

@@ -10,7 +10,6 @@ Three measurements in one run, with the default study's world and network:
 import argparse
 import resource
 import time
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -75,16 +74,21 @@ def against_sklearn(reader, network, params) -> None:
     from sklearn.metrics import r2_score, roc_auc_score
 
     from chisel.probing import linear
+    from chisel.training.population import gather, lay, mesh, side_by_side, spread
 
     bank, binary = reader.subject.bank, jnp.asarray(reader.binary)
     labels, half, l2 = bank.features[:, reader._columns], len(bank.features) // 2, reader.battery.decode.l2
     activations = jax.jit(jax.vmap(lambda p: network.apply(p, bank.observations).activations))(params)
     x = jnp.concatenate([activations[layer] for layer in reader.layers])  # [members × layers, n, units]
-    score = jax.jit(partial(jax.lax.map, lambda one: linear.score(one, labels, binary, binary, l2)))
+    devices = mesh(None, len(x))
+    score = spread(
+        lambda one: linear.score(one, labels, binary, binary, l2), devices, len(x), side_by_side(devices, len(x))
+    )
     with jax.default_matmul_precision("highest"):
-        jax.block_until_ready(score(x))
+        laid = lay(x, devices)
+        jax.block_until_ready(score(laid))
         start = time.perf_counter()
-        ours = np.asarray(score(x))
+        ours = gather(score(laid), len(x))
         own = ours.size / (time.perf_counter() - start)
     chance = np.random.default_rng(0)
     chosen = [(int(chance.integers(len(x))), int(chance.integers(labels.shape[1]))) for _ in range(SKLEARN_PROBES)]
@@ -96,7 +100,9 @@ def against_sklearn(reader, network, params) -> None:
         first, second = known[:half], known[half:]
         start = time.perf_counter()
         if reader.binary[f]:
-            probe = LogisticRegression(C=1 / (first.sum() * l2), max_iter=1000).fit(z[:half][first], y[:half][first])
+            probe = LogisticRegression(C=1 / (first.sum() * l2), max_iter=1000, tol=1e-6).fit(
+                z[:half][first], y[:half][first]
+            )
             found = roc_auc_score(y[half:][second], probe.decision_function(z[half:][second]))
         else:
             probe = Ridge(alpha=first.sum() * l2).fit(z[:half][first], y[:half][first])

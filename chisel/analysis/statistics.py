@@ -69,6 +69,32 @@ def smallest_paired_p(seeds: int) -> float:
     return min(1.0, 2.0 ** (1 - seeds))
 
 
+def paired_permutation(differences: ArrayLike, draws: int = 20_000, seed: int = 0) -> float:
+    """The two-sided p value of paired differences having no side: every sign may as well be the other.
+
+    Exact for up to 14 pairs; by random signs for more.
+
+    Source: Fisher (1935), "The design of experiments", section 21.
+
+    Args:
+        differences: [pairs], such as one for each seed between two schedules.
+
+    Raises:
+        ValueError: there is no pair.
+
+    >>> paired_permutation([1.0, 2.0, 0.5, 1.5, 1.0, 3.0])
+    0.03125
+    """
+    values = np.asarray(differences, np.float64)
+    if not len(values):
+        raise ValueError("no pairs: expected one or more")
+    if len(values) <= 14:
+        signs = 1 - 2 * (np.arange(2 ** len(values))[:, None] >> np.arange(len(values)) & 1)
+        return float(np.mean(np.abs(signs @ values) >= abs(values.sum()) * (1 - 1e-12)))
+    signs = np.random.default_rng(seed).choice([-1, 1], (draws, len(values)))
+    return float((1 + np.sum(np.abs(signs @ values) >= abs(values.sum()) * (1 - 1e-12))) / (draws + 1))
+
+
 def iqm(values: ArrayLike, axis: int | None = None) -> NDArray[np.float64]:
     """The interquartile mean: of the middle half of the values. A quarter is cut off on each side, rounded down.
 

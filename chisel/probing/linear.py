@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float
 from chisel.probing.matrix import conjugate_gradients, near_inverse
 
 NEWTON = 10  # steps; a quadratic loss needs one, and keeps what it has in the others
-CONJUGATE = 8  # steps inside each
+CONJUGATE = 6  # steps inside each
 
 
 class Probe(NamedTuple):

@@ -6,6 +6,7 @@ from scipy.stats import mannwhitneyu
 from chisel.analysis.statistics import (
     bootstrap_interval,
     iqm,
+    paired_permutation,
     probability_of_improvement,
     smallest_paired_p,
     t_interval,
@@ -101,3 +102,23 @@ def test_the_bootstrap_draws_runs_within_tasks():
     assert float(found.high - found.low) == pytest.approx(width, rel=0.1)
     of_tasks = bootstrap_interval(values, lambda x: x.mean(0), draws=400)
     assert of_tasks.low.shape == (3,)
+
+
+@pytest.mark.parametrize("seeds", [6, 10, 20])
+def test_of_comparisons_of_the_same_schedule_one_in_twenty_rejects(seeds):
+    """Known-answer test 9. An exact test rejects at most so often; with six pairs p comes in steps of 1/32."""
+    chance = np.random.default_rng(seeds)
+    found = np.array([paired_permutation(chance.normal(size=seeds), draws=999) for _ in range(1500)])
+    rate = (found <= 0.05).mean()
+    assert rate < 0.05 + 4 * np.sqrt(0.05 * 0.95 / 1500), f"{rate:.1%} of equal schedules are told apart"
+    assert rate > 0.015
+
+
+def test_a_permutation_test_agrees_with_scipy():
+    values = np.array([0.3, -0.1, 0.8, 0.4, 0.2, -0.3, 0.9])
+    theirs = stats.permutation_test((values,), np.sum, permutation_type="samples", n_resamples=np.inf)
+    assert paired_permutation(values) == pytest.approx(theirs.pvalue)
+    assert paired_permutation([1.0] * 6) == smallest_paired_p(6)
+    assert paired_permutation(np.ones(40)) == pytest.approx(1 / 20_001)
+    with pytest.raises(ValueError, match="one or more"):
+        paired_permutation([])

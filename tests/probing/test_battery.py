@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from chisel.agents.networks import Form, Network, Output, make_network
-from chisel.probing.battery import Battery, check_battery
+from chisel.probing.battery import Battery, check_battery, load_battery, with_functions
 from chisel.probing.dataset import dataset
 from chisel.probing.reader import Reader, Readings
 from chisel.spec import WrongInput
+from chisel.worlds import load_world
 from chisel.worlds.smile import GOALS, SMILE
 from chisel.worlds.world import defaults, names
 
@@ -357,3 +358,73 @@ def test_a_place_has_no_effect_because_it_cannot_be_taken_away():
     plant = np.array([edit == "plant" for edit in reader.edits])
     assert np.isnan(effect[:, plant]).all()
     assert np.isfinite(effect[:, ~plant]).all()
+
+
+def test_a_member_that_diverged_is_marked_and_the_others_are_read():
+    reader, before = untrained()
+    nets = [MLP.init(jax.random.key(i)) for i in range(3)]
+    nets[1] = jax.tree.map(lambda x: np.full_like(x, np.nan), nets[1])
+    found = reader.read(stacked(nets))
+    assert found.diverged.tolist() == [False, True, False]
+    for one, many in pairs_of(found, before):
+        assert one[[0, 2]].tobytes() == many[[0, 2]].tobytes()
+    assert np.isnan(found.bid[1]).all()
+    data = dataset(reader, [before, found], ["a", "b", "c"], 1, [0, 8], batch=256, updates=8)
+    assert not data.verdict.sel(schedule="b", checkpoint=2048).any()
+
+
+@pytest.mark.parametrize(
+    ("asked", "read"),
+    [
+        (["returns"], {"returns"}),
+        (["gating"], {"returns", "total_effect", "gating"}),
+        (["utility", "transfer"], {"returns", "choice", "utility", "score", "transfer"}),
+    ],
+)
+def test_what_a_reading_is_made_from_is_read_too(asked, read):
+    assert set(Battery.model_validate({"readings": asked}).asked) == read
+
+
+def test_an_unknown_reading_is_named_with_the_nearest(tmp_path):
+    (tmp_path / "mine.toml").write_text('readings = ["score", "total_efect"]\n')
+    with pytest.raises(WrongInput) as error:
+        load_battery(str(tmp_path / "mine.toml"))
+    assert "mine.toml, line 1" in str(error.value)
+    assert "'total_efect'" in str(error.value)
+    assert "'total_effect'" in str(error.value)
+
+
+FUNCTIONS = {
+    "missing": (None, "there is no such file beside the battery"),
+    "broken": ("1 / 0", "cannot be run: ZeroDivisionError"),
+    "nameless": ("x = 1", "expected a function `features(state)`, found none"),
+    "of another world": ("def features(state):\n    return {'x': state.pellets}", "does not fit world 'smile'"),
+    "known": ("def features(state):\n    return {'carrying': state.carrying}", "'carrying' is told by world 'smile'"),
+    "long": ("def features(state):\n    return {'all': state.here}", "'all' is bool[4]; expected one truth value"),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), FUNCTIONS.values(), ids=FUNCTIONS)
+def test_functions_of_a_battery_that_do_not_fit_are_refused(tmp_path, text, said):
+    if text is not None:
+        (tmp_path / "more.py").write_text(text)
+    battery = Battery.model_validate({"decode": {"functions": ["more.py"]}})
+    with pytest.raises(WrongInput) as error:
+        with_functions(SMILE, battery, tmp_path / "mine.toml")
+    assert said in str(error.value)
+    assert "mine.toml: decode.functions: 'more.py'" in str(error.value)
+
+
+def test_functions_of_a_battery_tell_more_features(tmp_path):
+    (tmp_path / "more.py").write_text("def features(state):\n    return {'alone': ~state.here.any()}\n")
+    world = with_functions(SMILE, Battery.model_validate({"decode": {"functions": ["more.py"]}}), tmp_path / "x.toml")
+    assert set(names(world).features) == {*KNOWN.features, "alone"}
+    state = SMILE.scatter(jax.random.key(0))
+    assert bool(world.features(state)["alone"]) == (not state.here.any())
+
+
+@pytest.mark.parametrize("name", ["pacman", "chess", "craftax"])
+def test_shipped_functions_fit_their_worlds(name):
+    battery, where = load_battery(name)
+    world = load_world(name)
+    assert len(names(with_functions(world, battery, where)).features) >= len(names(world).features) + 4

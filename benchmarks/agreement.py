@@ -1,0 +1,54 @@
+"""Whether chisel's numbers are those of the packages of the methods' authors: `python benchmarks/agreement.py`.
+
+It needs both beside chisel: `pip install concept-erasure rliable`. They bring torch and arch, which chisel's own tests
+do without: there the same formulas are held to NumPy and SciPy.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from chisel.analysis.statistics import bootstrap_interval, iqm, probability_of_improvement
+
+
+def erasure() -> None:
+    """The example of concept-erasure's README, with and without the shrinkage that it adds by default."""
+    import torch
+    from concept_erasure import LeaceFitter
+    from sklearn.datasets import make_classification
+    from sklearn.linear_model import LogisticRegression
+
+    from chisel.probing.erasure import erase, leace
+
+    x, y = make_classification(n_samples=2048, n_features=128, n_classes=2, random_state=42)
+    with jax.default_matmul_precision("highest"):
+        ours = np.asarray(erase(leace(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)[:, None]), x), float)
+    for shrinkage in (False, True):
+        fitter = LeaceFitter(128, 1, dtype=torch.float64, shrinkage=shrinkage)
+        theirs = fitter.update(torch.from_numpy(x), torch.from_numpy(y)).eraser(torch.from_numpy(x)).numpy()
+        print(f"LEACE, shrinkage {shrinkage}: largest difference {np.abs(ours - theirs).max():.1e}")
+    before, after = (LogisticRegression(max_iter=1000, tol=1e-10).fit(z, y).coef_ for z in (x, ours))
+    print(f"a logistic probe's largest weight: before {np.abs(before).max():.2f}, after {np.abs(after).max():.1e}")
+
+
+def statistics() -> None:
+    """Interquartile means, probabilities of improvement, and their intervals."""
+    from rliable import library, metrics
+
+    ours, theirs = (np.random.default_rng(seed).normal(seed, 1, (10, 6)) for seed in (0, 1))
+    print(f"IQM: {abs(float(iqm(ours)) - metrics.aggregate_iqm(ours)):.1e} apart")
+    apart = probability_of_improvement(ours, theirs) - float(np.mean(metrics.probability_of_improvement(ours, theirs)))
+    print(f"probability of improvement: {abs(apart):.1e} apart")
+    luck = np.random.RandomState(0)  # without it, rliable 1.2.0 fails with a current arch
+    found = library.get_interval_estimates(
+        {"o": ours}, lambda x: np.array([metrics.aggregate_iqm(x)]), reps=20_000, random_state=luck
+    )
+    limits = found[1]["o"][:, 0]
+    own = bootstrap_interval(ours, iqm, draws=20_000)
+    far = max(abs(float(own.low) - limits[0]), abs(float(own.high) - limits[1]))
+    print(f"interval of an IQM, 20,000 draws each: limits {far / (limits[1] - limits[0]):.1%} of its width apart")
+
+
+if __name__ == "__main__":
+    erasure()
+    statistics()

@@ -4,6 +4,9 @@ It needs both beside chisel: `pip install concept-erasure rliable`. They bring t
 do without: there the same formulas are held to NumPy and SciPy.
 """
 
+from typing import Any
+from unittest.mock import patch
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,16 +36,21 @@ def erasure() -> None:
 
 def statistics() -> None:
     """Interquartile means, probabilities of improvement, and their intervals."""
+    import arch.bootstrap as arch_bs
     from rliable import library, metrics
 
     ours, theirs = (np.random.default_rng(seed).normal(seed, 1, (10, 6)) for seed in (0, 1))
     print(f"IQM: {abs(float(iqm(ours)) - metrics.aggregate_iqm(ours)):.1e} apart")
     apart = probability_of_improvement(ours, theirs) - float(np.mean(metrics.probability_of_improvement(ours, theirs)))
     print(f"probability of improvement: {abs(apart):.1e} apart")
-    luck = np.random.RandomState(0)  # without it, rliable 1.2.0 fails with a current arch
-    found = library.get_interval_estimates(
-        {"o": ours}, lambda x: np.array([metrics.aggregate_iqm(x)]), reps=20_000, random_state=luck
-    )
+    first = arch_bs.IIDBootstrap.__init__
+
+    def begin(self: Any, *data: Any, random_state: object = None, **named: Any) -> None:
+        """rliable 1.2.0 calls by an older name what arch has called `seed` since 6."""
+        first(self, *data, seed=0, **named)
+
+    with patch.object(arch_bs.IIDBootstrap, "__init__", begin):
+        found = library.get_interval_estimates({"o": ours}, lambda x: np.array([metrics.aggregate_iqm(x)]), reps=20_000)
     limits = found[1]["o"][:, 0]
     own = bootstrap_interval(ours, iqm, draws=20_000)
     far = max(abs(float(own.low) - limits[0]), abs(float(own.high) - limits[1]))

@@ -49,6 +49,11 @@ def unwatched(study: Study) -> Watch:
     )
 
 
+def asked_of(guard: GuardPart) -> str:
+    """What a battery must read for a guard."""
+    return "choice" if guard.when.reading == "neither" else "score" if guard.when.feature else guard.when.reading
+
+
 def check_guards(
     study: Study, left_out: dict[str, str], features: tuple[str, ...], layers: tuple[str, ...], where: str
 ) -> None:
@@ -65,7 +70,7 @@ def check_guards(
     for i, guard in enumerate(study.guard):
         when = guard.when
         at: list[str | int] = ["guard", i, "when"]
-        family = "choice" if when.reading == "neither" else "score" if when.feature else when.reading
+        family = asked_of(guard)
         if family in left_out:
             at_reading = place(where, [*at, "reading"], raw)
             raise WrongInput(f"{at_reading} is {when.reading!r}, not measurable here: {left_out[family]}")

@@ -99,11 +99,14 @@ def train(this: "Run", battery: str = "values", devices: int | None = None, tell
         WrongInput: guards began with another battery, or cannot read with this one.
     """
     from chisel import trainer
+    from chisel.guards import asked_of
 
     def reader_of_guards(population: "Population") -> "Reader":
         _checked_battery(this.study, battery, guards=True)
         _hold_guards(this, battery)
-        return _reader(this.study, battery, population, devices)
+        # While agents train, what guards ask for and nothing more.
+        only = sorted({asked_of(guard) for guard in this.study.guard})
+        return _reader(this.study, battery, population, devices, only)
 
     return trainer.train(this, devices, tell, reader_of_guards, about(this.study))
 
@@ -118,11 +121,15 @@ def _hold_guards(this: "Run", battery: str) -> None:
     this.note(guards_read=mark, guards_battery=battery)
 
 
-def _reader(study: Study, battery: str, population: "Population", devices: int | None) -> "Reader":
+def _reader(
+    study: Study, battery: str, population: "Population", devices: int | None, only: list[str] | None = None
+) -> "Reader":
+    """The reader of a study's networks. `only`: some of what the battery asks for."""
     from chisel.probing.battery import load_battery, with_functions
     from chisel.probing.reader import Reader
 
     chosen, where = load_battery(battery)
+    chosen = chosen if only is None else chosen.model_copy(update={"readings": only})
     world, network = with_functions(population.plan.world, chosen, where), population.plan.agent.network
     return Reader(chosen, world, network, _final_params(study), population.members, devices)
 

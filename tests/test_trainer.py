@@ -10,6 +10,7 @@ import pytest
 from chisel import run as runs
 from chisel import trainer
 from chisel.news import silent
+from chisel.probing.battery import Battery
 from chisel.probing.reader import Readings
 from chisel.resolve import resolve
 from chisel.run import Saver, load_checkpoint
@@ -107,7 +108,7 @@ def of(schedule: str) -> slice:
 class Cheap:
     """A reader that compiles nothing: a pure function of the networks, which tells seeds apart."""
 
-    world, layers, features = WORLDS["smile"], (), ()
+    world, layers, features, edits, contexts, battery = WORLDS["smile"], (), (), (), (), Battery()
 
     def __init__(self, population):
         pass
@@ -115,7 +116,8 @@ class Cheap:
     def read(self, params):
         size = np.array([np.abs(x.reshape(MEMBERS, -1)).mean(1) for x in jax.tree.leaves(params)]).mean(0)
         of_seed = 1 + np.arange(MEMBERS) % 2 + size / 100
-        return Readings(np.tile(of_seed[:, None, None], (1, 2, 5)), bid=np.tile(size[:, None], (1, 4)))
+        returns = np.tile(of_seed[:, None, None], (1, 2, 5))
+        return Readings(np.zeros(MEMBERS, bool), returns, bid=np.tile(size[:, None], (1, 4)))
 
 
 COMPILED: dict = {}

@@ -22,8 +22,10 @@ def learner(chance, weights, seeds=6, noise=0.05, together=0.0):
 def test_planted_weights_of_phases_are_recovered():
     """Known-answer test 8. In the mean over many studies, of an estimate that takes noise for noise."""
     chance = np.random.default_rng(0)
-    found = np.mean([shares(learner(chance, WEIGHTS), 3).shapley for _ in range(400)], axis=0)
-    np.testing.assert_allclose(found, WEIGHTS**2, atol=5e-4)
+    found = np.array([shares(learner(chance, WEIGHTS), 3).shapley for _ in range(400)])
+    error = found.std(0) / np.sqrt(len(found))
+    assert (error < 3e-4).all()
+    assert (abs(found.mean(0) - WEIGHTS**2) < 4 * error).all(), f"{found.mean(0)} for {WEIGHTS**2}"
 
 
 def test_phases_that_do_nothing_get_nothing():

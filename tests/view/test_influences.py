@@ -1,0 +1,69 @@
+"""Which decision-influences grew, told from a dataset."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from chisel.view.influences import influences, why_none
+from chisel.view.tables import MOST, grown
+
+FEATURES, GOALS, SEEDS = ["left", "right", "odd"], ["clown", "water"], 3
+
+
+def readings() -> xr.Dataset:
+    """`right` moves the clown's bid in all seeds of `b`, `left` in two of them, at one layer or the other; none in `a`."""
+    lead = ("schedule", "seed", "checkpoint", "layer", "feature", "goal")
+    verdict = xr.DataArray(
+        np.zeros((2, SEEDS, 2, 2, 3, 2), bool),
+        dims=lead,
+        coords={"schedule": ["a", "b"], "seed": range(SEEDS), "feature": FEATURES, "goal": GOALS},
+    )
+    verdict.loc[{"schedule": "b", "feature": "right", "goal": "clown"}] = True
+    verdict.loc[{"schedule": "b", "feature": "left", "goal": "clown", "seed": [0, 2]}] = True
+    verdict[{"layer": 0, "checkpoint": 1, "seed": 2}] = False  # seen at the other layer only
+    verdict.loc[{"schedule": "a", "feature": "odd", "goal": "water"}] = True
+    verdict[{"schedule": 0, "checkpoint": 1}] = False  # and lost again
+    effect = verdict.isel(layer=0, drop=True) * 1.0
+    effect[{"checkpoint": 1}] = np.arange(SEEDS)[:, None, None] + np.array([[1.0], [2.0], [3.0]])
+    effect.attrs["units"] = "nat"
+    onset = xr.DataArray(np.full((2, SEEDS, 3, 2), np.nan), dims=("schedule", "seed", "feature", "goal"))
+    onset[1, :, :2, 0] = np.array([[100, 40], [np.nan, 50], [200, 60]])
+    return xr.Dataset({"verdict": verdict, "effect": effect, "verdict_onset": onset})
+
+
+def test_they_are_those_of_the_last_checkpoint_surest_first():
+    found = influences(readings())
+    assert [(x.schedule, x.feature, x.goal, x.seeds, x.onset) for x in found] == [
+        ("b", "right", "clown", 3, 50.0),
+        ("b", "left", "clown", 2, 150.0),
+    ]
+    assert [float(x.strength.mean) for x in found] == [3.0, 2.0]  # over all seeds
+    assert found[0].strength.low < 3 < found[0].strength.high
+
+
+def test_the_page_lists_them_and_says_none_where_there_is_none():
+    html = grown(readings())
+    assert html.index("right → clown") < html.index("left → clown")
+    assert "3 of 3" in html
+    assert "2 of 3" in html
+    assert html.count("none") == 1
+    assert "odd" not in html
+
+
+def test_more_than_can_be_listed_are_counted():
+    data = readings().isel(feature=[1] * (MOST + 3))
+    data = data.assign_coords(feature=[f"f{i}" for i in range(MOST + 3)])
+    html = grown(data)
+    assert html.count("→ clown") == MOST
+    assert "and 3 more" in html
+
+
+@pytest.mark.parametrize(
+    ("left_out", "said"),
+    [("{}", "were not asked for"), ('{"total_effect": "no objects"}', "not measurable here: no objects")],
+)
+def test_where_there_are_no_verdicts_it_is_said_why(left_out, said):
+    bare = readings()[["effect"]].assign_attrs(left_out=left_out)
+    assert influences(bare) == []
+    assert said in why_none(bare)
+    assert grown(bare) == ""

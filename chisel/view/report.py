@@ -91,9 +91,9 @@ def _sheet(drawn: _Page, sheet: Sheet, number: int) -> str:
     parts = [
         _header(sheet),
         tables.ending(sheet.readings),
-        tables.grown(sheet.readings),
         tables.guards(sheet.training, sheet.study),
         _schedules(drawn, sheet),
+        tables.grown(sheet.readings),
         tables.paid(sheet.training),
         _skills(drawn, sheet),
         tables.controls(sheet.readings),

@@ -51,7 +51,7 @@ def grown(readings: xr.Dataset) -> str:
     return f"""<h2>What grew</h2><p class="soft">Decision-influences at the end of training: features
 that training put into the network and that move its bid for a goal, on two banks of states, corrected for all that was
 asked. <i>Strength</i> is how much the bid changes when the feature is put in, <i>from step</i> when that began.
-A feature that is in plain view has to be learned by nobody, and is not listed.</p>
+What a layer tells no better than before training is not listed, though it may move the agent too.</p>
 <div class="box"><table class="wide"><thead><tr><th scope="col">Schedule</th>{head}</tr></thead>
 <tbody>{rows}</tbody></table></div>"""
 

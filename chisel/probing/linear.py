@@ -32,6 +32,15 @@ class Probe(NamedTuple):
     intercept: Float[Array, "features"]
 
 
+def _prepared(x: Array, y: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """Centre and scale of the columns; the same standardised, and ones; labels; each row's weight in the mean."""
+    centre, scale = jnp.mean(x, 0), jnp.std(x, 0)
+    scale = jnp.where(scale > 1e-6, 1 / jnp.where(scale > 1e-6, scale, 1), 0.0)
+    z = jnp.concatenate([(x - centre) * scale, jnp.ones((len(x), 1))], 1)
+    rows = ~jnp.isnan(y)
+    return centre, scale, z, jnp.where(rows, y, 0.0), rows / jnp.maximum(jnp.sum(rows, 0), 1)
+
+
 def fit(
     x: Float[Array, "n units"],
     y: Float[Array, "n features"],
@@ -45,12 +54,7 @@ def fit(
         logistic: which columns get a logistic probe; the others get a ridge probe.
         l2: the penalty.
     """
-    centre, scale = jnp.mean(x, 0), jnp.std(x, 0)
-    scale = jnp.where(scale > 1e-6, 1 / jnp.where(scale > 1e-6, scale, 1), 0.0)
-    z = jnp.concatenate([(x - centre) * scale, jnp.ones((len(x), 1))], 1)
-    rows = ~jnp.isnan(y)
-    share = rows / jnp.maximum(jnp.sum(rows, 0), 1)  # the weight of each row in the mean
-    y = jnp.where(rows, y, 0.0)
+    centre, scale, z, y, share = _prepared(x, y)
     penalty = jnp.full((z.shape[1], 1), l2).at[-1].set(0.0)
     precondition = near_inverse(z.T @ z / len(z) + jnp.diag(penalty[:, 0]) + 1e-6 * jnp.eye(z.shape[1]))
 
@@ -95,12 +99,7 @@ def fit_sparse(
     LogisticRegression(l1_ratio = 1, C = 1 / (n · l1)). By accelerated proximal gradients (Beck & Teboulle 2009) that
     begin anew when they overshoot (O'Donoghue & Candès 2015).
     """
-    centre, scale = jnp.mean(x, 0), jnp.std(x, 0)
-    scale = jnp.where(scale > 1e-6, 1 / jnp.where(scale > 1e-6, scale, 1), 0.0)
-    z = jnp.concatenate([(x - centre) * scale, jnp.ones((len(x), 1))], 1)
-    rows = ~jnp.isnan(y)
-    share = rows / jnp.maximum(jnp.sum(rows, 0), 1)
-    y = jnp.where(rows, y, 0.0)
+    centre, scale, z, y, share = _prepared(x, y)
     penalty = jnp.full((z.shape[1], 1), l1).at[-1].set(0.0)
 
     def stretched(v: Array, _: None) -> tuple[Array, None]:

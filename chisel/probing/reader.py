@@ -28,7 +28,6 @@ class Subject(NamedTuple):
     again: Bank | None  # the second bank, where there are verdicts to repeat
     contests: Any  # None where the world has none
     nudged: Any
-    circumstances: Any
     levels: Any  # [2, episodes, …] start states, on training levels and on decorrelated ones
 
 
@@ -59,6 +58,7 @@ class Readings(NamedTuple):
     steering: Array | None = None  # [layer, feature, strength, goal]
     choice: Array | None = None  # [goal, rival]
     neither: Array | None = None  # [goal, rival]
+    first: Array | None = None  # [pair, level]; what utilities are fitted to
     utility: Array | None = None  # [goal]
     effort: Array | None = None  # []
     deviance: Array | None = None  # []
@@ -122,13 +122,15 @@ class Reader:
             again=make_bank(world, layouts, seed, again=True) if self.judges else None,
             contests=contests and contests.states,
             nudged=contests and contests.nudged,
-            circumstances=around,
             levels=self._levels(numbers),
         )
         edits = self.subject.bank.edits
         self._edit_of = np.full(len(known.features), -1) if edits is None else np.asarray(edits.edit_of)
         read = partial(self._read_one, contests=contests, params=numbers)
         self._compiled: dict[str, Any] = {}
+        if contests is not None and around is not None:
+            pairs, goals = contests.pairs, len(world.goals)
+            self._fit_utility = jax.jit(lambda first: fit_utility(pairs, goals, first, around))
         self._read = spread(read, self._mesh, members, side_by_side(self._mesh, members), shared=1)
 
     @property
@@ -184,7 +186,7 @@ class Reader:
             if "utility" in self.asked:
                 unequal = choice.choices(self.world, actor, key, subject.nudged, contests, params)
                 first = jnp.concatenate([chosen.first, unequal.first], 1)
-                found |= fit_utility(contests.pairs, len(self.world.goals), first, subject.circumstances)._asdict()
+                found["first"] = first
         return found
 
     def _decoded(self, activations: dict[str, Array], bank: Bank, again: bool = False) -> dict[str, Array]:
@@ -273,7 +275,13 @@ class Reader:
 
     def read(self, params: Any) -> Readings:
         """Reads networks whose parameters have a leading [members] axis. Host arrays with that axis come back."""
-        return gather(self._read(lay(params, self._mesh), self.subject), self._members)
+        found = gather(self._read(lay(params, self._mesh), self.subject), self._members)
+        return found if found.first is None else found._replace(**self._utilities(found.first))
+
+    def _utilities(self, first: np.ndarray) -> dict[str, np.ndarray]:
+        """Utilities of members, one after another: nearly singular fits, whose last bits tell compiled loops apart."""
+        fits = [jax.tree.map(np.asarray, self._fit_utility(one))._asdict() for one in first]
+        return {name: np.stack([fit[name] for fit in fits]) for name in fits[0]}
 
     def probes(self, params: Any) -> dict[str, linear.Probe]:
         """The probes of every layer, fitted to networks; host arrays, [members, …]."""

@@ -7,42 +7,45 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-INVERSE = 24  # Newton–Schulz steps for the preconditioner, which need not be exact
+INVERSE = 24  # Newton–Schulz steps to within rounding, but for directions that hardly vary
 SOLVE = 48  # steps of conjugate gradients where a matrix is solved for once
 
 
-def near_inverse(a: Float[Array, "d d"]) -> Float[Array, "d d"]:
+def near_inverse(a: Float[Array, "d d"], steps: int = INVERSE) -> Float[Array, "d d"]:
     """An approximate inverse of a symmetric positive matrix, by Newton–Schulz: V ← V(2I − AV)."""
     start = a / (jnp.max(jnp.sum(jnp.abs(a), 0)) * jnp.max(jnp.sum(jnp.abs(a), 1)))
-    return jax.lax.fori_loop(0, INVERSE, lambda _, v: 2 * v - v @ (a @ v), start)
+    return jax.lax.fori_loop(0, steps, lambda _, v: 2 * v - v @ (a @ v), start)
 
 
 def conjugate_gradients(
-    image: Callable[[Array], Array], right: Float[Array, "d k"], precondition: Float[Array, "d d"], steps: int
-) -> Float[Array, "d k"]:
-    """Solves A v = right for all columns at once, each with its own symmetric positive A.
+    image: Callable[[Array], Array],
+    right: Float[Array, "k d"],
+    precondition: Callable[[Array], Array],
+    steps: int | Int[Array, ""],
+) -> Float[Array, "k d"]:
+    """Solves A v = right for all rows at once, each with its own symmetric positive A.
 
     Args:
-        image: v -> A v, column by column.
-        precondition: an approximate inverse of every A.
+        image: v -> A v, row by row.
+        precondition: v -> about the solution of A w = v, for every A; linear, symmetric and positive.
     """
 
-    def step(state: tuple[Array, Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array, Array], None]:
+    def step(_: Array, state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         v, residual, direction, strength = state
         moved = image(direction)
-        curvature = jnp.sum(direction * moved, 0)
+        curvature = jnp.sum(direction * moved, 1, keepdims=True)
         size = jnp.where(curvature > 0, strength / jnp.where(curvature > 0, curvature, 1), 0.0)
         v, residual = v + size * direction, residual - size * moved
-        cleaned = precondition @ residual
-        onward = jnp.sum(residual * cleaned, 0)
+        cleaned = precondition(residual)
+        onward = jnp.sum(residual * cleaned, 1, keepdims=True)
         turn = jnp.where(strength > 0, onward / jnp.where(strength > 0, strength, 1), 0.0)
-        return (v, residual, cleaned + turn * direction, onward), None
+        return v, residual, cleaned + turn * direction, onward
 
-    cleaned = precondition @ right
-    start = (jnp.zeros_like(right), right, cleaned, jnp.sum(right * cleaned, 0))
-    return jax.lax.scan(step, start, None, steps)[0][0]
+    cleaned = precondition(right)
+    start = (jnp.zeros_like(right), right, cleaned, jnp.sum(right * cleaned, 1, keepdims=True))
+    return jax.lax.fori_loop(0, steps, step, start)[0]
 
 
 def solve(a: Float[Array, "d d"], right: Float[Array, "d k"], ridge: float = 1e-6) -> Float[Array, "d k"]:
@@ -56,5 +59,6 @@ def solve(a: Float[Array, "d d"], right: Float[Array, "d k"], ridge: float = 1e-
     """
     size = jnp.trace(a) / len(a)
     scaled = a / jnp.where(size > 0, size, 1.0) + ridge * jnp.eye(len(a))
-    found = conjugate_gradients(lambda v: scaled @ v, right, near_inverse(scaled), SOLVE)
+    near = near_inverse(scaled)
+    found = conjugate_gradients(lambda v: v @ scaled, right.T, lambda v: v @ near, SOLVE).T
     return jnp.where(size > 0, found / jnp.where(size > 0, size, 1.0), 0.0)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from chisel.phasing import SchedulePart, edge_update
 from chisel.spec import WrongInput
-from chisel.study import SchedulePart, Study, edge_update
+from chisel.study import Study
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,9 +15,10 @@ from rich.table import Table
 from chisel import lab
 from chisel.devices import Platform, use_devices
 from chisel.estimate import check as check_study
+from chisel.phasing import edge_update
 from chisel.resolve import load_study
 from chisel.spec import WrongInput
-from chisel.study import Study, edge_update
+from chisel.study import Study
 from chisel.telling import teller
 
 if TYPE_CHECKING:

@@ -12,12 +12,17 @@ if TYPE_CHECKING:
     from chisel.budget import Budget
 
 
+COPIES = 4  # of the state: before and after an update on the devices, on the host, and with Orbax
+
+
 class Estimate(NamedTuple):
     """What a study will take.
 
     Fields:
         members, updates: how many, and of each.
-        steps: environment steps in all.
+        steps: environment steps of all members.
+        trained: of these, what is trained: what members share, once.
+        memory: bytes of all members' state, as often as training holds it.
         checkpoints: environment steps of each member at which the population is saved.
         disk: bytes of all checkpoints, before compression.
         compiling, training: seconds; None if not measured.
@@ -30,6 +35,8 @@ class Estimate(NamedTuple):
     members: int
     updates: int
     steps: int
+    trained: int
+    memory: int
     checkpoints: list[int]
     disk: int
     devices: int
@@ -50,16 +57,20 @@ def check(study: Study, devices: int | None = None, measure: bool = True, tell: 
     import jax
 
     from chisel.budget import budgets, matched
-    from chisel.trainer import population_of
+    from chisel.resolve import resolve
+    from chisel.trainer import population_of, sharing_of
 
     study = matched(study)
     population, keys = population_of(study, devices)
     training, plan = study.training, study.checkpoint_updates
     state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(population.shapes(keys, 0)[0]))
+    trained = sharing_of(study, resolve(study)).trained(study.start, training.updates)
     found = Estimate(
         members=population.members,
         updates=training.updates,
-        steps=training.steps * population.members,
+        steps=(training.updates - study.start) * training.batch * population.members,
+        trained=trained * training.batch,
+        memory=COPIES * state,
         checkpoints=[u * training.batch for u in plan],
         disk=state * len(plan),
         devices=population.mesh.size,
@@ -77,4 +88,5 @@ def check(study: Study, devices: int | None = None, measure: bool = True, tell: 
     few = min(2, training.updates)
     population.advance(members, few)
     spent = time.perf_counter() - compiled
-    return found._replace(compiling=compiled - start, training=spent / few * training.updates)
+    whole = spent / few / population.members * trained
+    return found._replace(compiling=compiled - start, training=whole)

@@ -6,14 +6,16 @@ Everything long tells how far it is through a `Tell`; nothing here prints.
 import hashlib
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chisel.devices import use_devices
 from chisel.news import News, Tell, silent
+from chisel.phasing import edge_update
 from chisel.resolve import check_names, true_channels
 from chisel.spec import WrongInput
-from chisel.study import Study, edge_update
+from chisel.study import Study
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,7 +46,8 @@ def run(
     check_names(study, "study")
     _checked_battery(study, battery, guards=not (out / runs.TRAINING).is_file())
     study = matched(study)
-    this = runs.create(out, study, {"battery": battery})
+    lineage = {} if study.fork is None else {"forked_from": study.fork.model_dump()}
+    this = runs.create(out, study, {"battery": battery} | lineage)
     with runs.alone(out):
         trained = train(this, battery, devices, tell)
         if not (out / runs.READINGS).is_file() or this.manifest().get("battery_read") != _battery_mark(battery):
@@ -53,6 +56,33 @@ def run(
             tell(News("note", text=f"{out} is finished already; nothing was left to do"))
             return out / runs.REPORT
         return report([this], out / runs.REPORT, tell)
+
+
+def fork(
+    this: "Run",
+    at: int,
+    study: Study,
+    out: Path | str,
+    schedule: str | None = None,
+    reseed: bool = False,
+    battery: str = "values",
+    devices: int | None = None,
+    tell: Tell = silent,
+) -> Path:
+    """Goes on from a checkpoint under other schedules: trains, reads and reports. Returns the report's path.
+
+    Args:
+        this: the run that is forked.
+        at, study, schedule, reseed: as `chisel.forking.forked` takes them.
+        out: the folder of the fork.
+
+    Raises:
+        WrongInput: the run cannot go on so; nothing was written.
+    """
+    use_devices(devices)
+    from chisel.forking import forked
+
+    return run(forked(this, at, study, schedule, reseed), out, battery, devices, tell)
 
 
 def _checked_battery(study: Study, battery: str, guards: bool) -> "Battery":
@@ -98,7 +128,7 @@ def train(this: "Run", battery: str = "values", devices: int | None = None, tell
     Raises:
         WrongInput: guards began with another battery, or cannot read with this one.
     """
-    from chisel import trainer
+    from chisel import forking, trainer
     from chisel.guards import asked_of
 
     def reader_of_guards(population: "Population") -> "Reader":
@@ -108,7 +138,8 @@ def train(this: "Run", battery: str = "values", devices: int | None = None, tell
         only = sorted({asked_of(guard) for guard in this.study.guard})
         return _reader(this.study, battery, population, devices, only)
 
-    return trainer.train(this, devices, tell, reader_of_guards, about(this.study))
+    begin = None if this.study.fork is None else forking.going_on(this.study)
+    return trainer.train(this, devices, tell, reader_of_guards, about(this.study), begin)
 
 
 def _hold_guards(this: "Run", battery: str) -> None:
@@ -144,7 +175,7 @@ def read(this: "Run", battery: str = "values", devices: int | None = None, tell:
     from chisel import run as runs
     from chisel.analysis.statistics import smallest_paired_p
     from chisel.probing.dataset import dataset, with_transfer
-    from chisel.trainer import load_members, population_of
+    from chisel.trainer import load_members, new_members, population_of
 
     study = this.study
     _checked_battery(study, battery, guards=False)
@@ -153,9 +184,12 @@ def read(this: "Run", battery: str = "values", devices: int | None = None, tell:
     reader = _reader(study, battery, population, devices)
     for warning in reader.warnings():
         tell(News("note", text=warning))
-    plan, rows, probes = study.checkpoint_updates, [], []
+    # A fork begins with trained agents; what training added is told from untrained ones, and these can be made again.
+    plan, rows, probes = sorted({0, *study.checkpoint_updates}), [], []
 
     def networks(updates: int) -> Any:
+        if updates < study.start:
+            return new_members(population, keys).agent.params
         return load_members(this, population, keys, updates).agent.params
 
     for i, updates in enumerate(plan):
@@ -222,7 +256,16 @@ def about(study: Study) -> dict[str, Any]:
         "proxy_channels": json.dumps(list(proxy_channels(study, world))),
         "phase_edges": json.dumps([edge_update(e, training.updates) * training.batch for e in study.edges]),
         "steps": training.steps,
-    }
+    } | _combined(study)
+
+
+def _combined(study: Study) -> dict[str, str]:
+    """What datasets say of a factorial."""
+    if study.factorial is None:
+        return {}
+    ends = [edge_update(end, study.training.updates) for end in study.factorial.ends[:-1]] + [study.training.updates]
+    lengths = [(b - a) * study.training.batch for a, b in pairwise([0, *ends])]
+    return {"factorial": json.dumps(study.factorial.outline(lengths))}
 
 
 def report(these: "list[Run]", path: Path, tell: Tell = silent) -> Path:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from chisel.spec import WrongInput
-from chisel.study import Study, reward_tables, situations
+from chisel.study import Study
 from chisel.terms import ChannelPart, values
 from chisel.traits import DQNPart, ReinforcePart
 
@@ -47,23 +47,21 @@ def check_agent(study: Study, world: "World", at: Callable[..., str]) -> None:
 
 
 def _refuse_entropy(study: Study, at: Callable[..., str]) -> None:
-    for i, part in enumerate(study.schedule):
-        for loc, situation in situations(part):
-            if situation.entropy is not None:
-                where = at("schedule", i, *loc, "entropy")
-                raise WrongInput(f"{where}: the learner 'dqn' has no entropy bonus; it explores by `exploration`")
+    for loc, situation in study.situations():
+        if situation.entropy is not None:
+            where = at(*loc, "entropy")
+            raise WrongInput(f"{where}: the learner 'dqn' has no entropy bonus; it explores by `exploration`")
 
 
 def _refuse_late_pay(study: Study, at: Callable[..., str]) -> None:
-    for i, part in enumerate(study.schedule):
-        for loc, table in reward_tables(part):
-            for name, term in table.items():
-                late = [k for k in ("delay", "lump") if isinstance(term, ChannelPart) and any(values(getattr(term, k)))]
-                if late:
-                    raise WrongInput(
-                        f"{at('schedule', i, *loc, name, late[0])}: what is paid later is not told apart by channel; "
-                        f"expected agent.critic = 'single', or no {late[0]}"
-                    )
+    for loc, table in study.reward_tables():
+        for name, term in table.items():
+            late = [k for k in ("delay", "lump") if isinstance(term, ChannelPart) and any(values(getattr(term, k)))]
+            if late:
+                raise WrongInput(
+                    f"{at(*loc, name, late[0])}: what is paid later is not told apart by channel; "
+                    f"expected agent.critic = 'single', or no {late[0]}"
+                )
 
 
 def agent_in_words(study: Study) -> str:

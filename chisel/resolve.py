@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from chisel.conditions import GuardPart
 from chisel.devices import use_devices
 from chisel.making import check_agent, make_agent, make_network
+from chisel.phasing import reward_tables
 from chisel.scheduling import make_schedule, needs
 from chisel.spec import WrongInput, find, load, nearest, place, unknown
-from chisel.study import Study, reward_tables, situations
+from chisel.study import Study
 from chisel.terms import APPROACH, NOT, SHAPE, ChannelPart, Knots, values
 
 if TYPE_CHECKING:
@@ -71,16 +72,15 @@ def check_names(study: Study, where: str) -> None:
         if name not in known.channels:
             raise unknown(place(where, ["true"], raw), "channel", name, known.channels)
     told: list[tuple[list[Any], Mapping[str, float | Knots]]] = [(["world_params"], study.world_params)]
-    for i, part in enumerate(study.schedule):
-        told += [(["schedule", i, *loc, "world_params"], s.world_params) for loc, s in situations(part)]
+    told += [([*loc, "world_params"], situation.world_params) for loc, situation in study.situations()]
     for loc, params in told:
         _check_params(params, world, lambda key=None, loc=loc: place(where, loc, raw, key))
+    for loc, table in study.reward_tables():
+        for name, term in table.items():
+            _check_key(name, world, known, partial(place, where, loc, raw, name))
+            if isinstance(term, ChannelPart):
+                _check_oversight(term, world, known, partial(place, where, [*loc, name], raw))
     for i, part in enumerate(study.schedule):
-        for loc, table in reward_tables(part):
-            for name, term in table.items():
-                _check_key(name, world, known, partial(place, where, ["schedule", i, *loc], raw, name))
-                if isinstance(term, ChannelPart):
-                    _check_oversight(term, world, known, partial(place, where, ["schedule", i, *loc, name], raw))
         for j, phase in enumerate(part.phases or ()):
             if phase.advance is not None and phase.advance.channel not in known.channels:
                 at = partial(place, where, ["schedule", i, "phases", j, "advance", "channel"], raw)

@@ -6,7 +6,8 @@ Phase edges are moved to the edge between the two updates that they part.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chisel.study import PhasePart, SchedulePart, SituationPart, Study, edge_update, reward_tables, situations
+from chisel.phasing import PhasePart, SchedulePart, SituationPart, edge_update, reward_tables, situations
+from chisel.study import Study
 from chisel.terms import APPROACH, SHAPE, ChannelPart, Knots, channel_part, gates_of, values
 from chisel.traits import entropy_of
 

@@ -4,7 +4,7 @@ What can be told wrong without knowing the world is told here, and nothing here 
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -12,8 +12,10 @@ import tomli_w
 from pydantic import Field, model_validator
 
 from chisel.conditions import GuardPart
+from chisel.factorial import FactorialPart
+from chisel.phasing import SchedulePart, SituationPart, edge_update, reward_tables, situations
 from chisel.spec import Part, dotted, fault, nearest, validate
-from chisel.terms import APPROACH, SHAPE, Amount, Chance, ChannelPart, Rate, Term, Weight
+from chisel.terms import Amount
 from chisel.traits import Agent, PPOPart, fault_of
 
 
@@ -55,65 +57,21 @@ class TrainingPart(Part):
         return self
 
 
-class SituationPart(Part):
-    """Under which circumstances it is rewarded; what is not said is as for the whole study."""
+class ForkPart(Part):
+    """Where training goes on from, instead of from new agents; `chisel fork` writes this."""
 
-    world_params: dict[str, Amount] = Field({}, description="numbers of the level distribution")
-    learning_rate: Rate | None = Field(None, description="the optimiser's step size; 0 freezes the agent")
-    entropy: Weight | None = Field(None, description="weight of the entropy bonus")
-    exploration: Chance | None = Field(None, description="chance that an action is chosen at random")
-
-
-class AdvancePart(Part):
-    """What must be achieved for a phase to be over."""
-
-    channel: str = Field(min_length=1)
-    above: float = Field(description="mean total of the channel per episode that must be reached")
-    episodes: float = Field(100.0, gt=0, description="over about how many of the last episodes")
-    wait: bool = Field(False, description="whether the phase waits for it, however long it takes")
+    run: str = Field(min_length=1, description="the folder of the run")
+    study: str = Field(description="the hash of its study")
+    at: int = Field(gt=0, description="environment steps of each member, at which it has a checkpoint")
+    schedule: str | None = Field(None, description="whose agents go on; by default those under equally named schedules")
+    reseed: bool = Field(False, description="go on with other random numbers than the run did")
 
 
-class PhasePart(SituationPart):
-    """One interval of progress: from where the one before it ended, to `until`."""
+class LimitsPart(Part):
+    """What a study may take; it is refused, before anything is written, where it would take more."""
 
-    until: float = Field(gt=0, le=1)
-    reward: dict[str, Term]
-    advance: AdvancePart | None = Field(None, description="go on to the next phase as soon as this is achieved")
-
-
-class SchedulePart(SituationPart):
-    """What is rewarded, when: either one `reward` table or `phases`. A phase may have a situation of its own."""
-
-    name: str = Field(min_length=1)
-    scale: float | None = Field(None, gt=0, description="multiplies all weights of channels; `match` fills it in")
-    reward: dict[str, Term] | None = None
-    phases: list[PhasePart] | None = Field(None, min_length=1)
-
-    @model_validator(mode="after")
-    def _potentials_are_known(self) -> "SchedulePart":
-        for loc, table in reward_tables(self):
-            for name, term in table.items():
-                if name.startswith((SHAPE, APPROACH)) and isinstance(term, ChannelPart):
-                    message = "a potential is known and not observed; expected a number or knots, found a table"
-                    raise fault(message, *loc, name)
-        return self
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "SchedulePart":
-        if (self.reward is None) == (self.phases is None):
-            found = "both" if self.reward is not None else "neither"
-            raise ValueError(f"expected either `reward` or `phases`, found {found}")
-        if self.phases:
-            edges = [p.until for p in self.phases]
-            for i, (one, other) in enumerate(pairwise(edges), 1):
-                if one >= other:
-                    message = f"phases overlap: each must end later than the one before; found until = {edges}"
-                    raise fault(message, "phases", i, "until")
-            if edges[-1] != 1:
-                raise fault(f"the last phase must end at 1, found {edges[-1]}", "phases", len(edges) - 1, "until")
-            if self.phases[-1].advance is not None:
-                raise fault("the last phase has nothing to advance to", "phases", len(edges) - 1, "advance")
-        return self
+    memory: float | None = Field(None, gt=0, description="GiB")
+    hours: float | None = Field(None, gt=0, description="of training, as timed here on a few updates")
 
 
 class Study(Part):
@@ -131,8 +89,44 @@ class Study(Part):
     match: Literal["reward", "events"] | None = Field(
         None, description="scale schedules until they expect to pay as much in all, or pay for as many events"
     )
-    schedule: list[SchedulePart] = Field(min_length=1)
+    schedule: list[SchedulePart] = Field([], description="what is compared; or else a factorial")
+    factorial: FactorialPart | None = None
     guard: list[GuardPart] = []
+    limits: LimitsPart | None = None
+    fork: ForkPart | None = None
+
+    @model_validator(mode="after")
+    def _combined(self) -> "Study":
+        if self.factorial is None:
+            if not self.schedule:
+                raise fault("expected one [[schedule]] or more, or a [factorial]; found none", "schedule")
+            return self
+        made = self.factorial.schedules()
+        if self.schedule and self.schedule != made:
+            raise fault("a [factorial] makes the schedules; leave out one of the two", "schedule")
+        if self.training.seeds < 2:
+            raise fault(
+                f"found {self.training.seeds}; a factorial needs 2 seeds or more, or chance would pass for an effect",
+                *("training", "seeds"),
+            )
+        if self.guard:
+            raise fault("guards change what members are under, and a factorial compares what they are under", "guard")
+        if self.match is not None:
+            raise fault("a scale for every combination would undo what they share; weigh the conditions", "match")
+        object.__setattr__(self, "schedule", made)  # what is frozen is made here
+        return self
+
+    @model_validator(mode="after")
+    def _forked(self) -> "Study":
+        fork, batch = self.fork, self.training.batch
+        if fork is None:
+            return self
+        if fork.at % batch or fork.at >= self.training.steps:
+            raise fault(
+                f"expected a multiple of {batch} below training.steps = {self.training.steps}, found {fork.at}",
+                *("fork", "at"),
+            )
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
@@ -144,10 +138,11 @@ class Study(Part):
             starts = [edge_update(p.until, self.training.updates) for p in part.phases or ()]
             for j, (a, b) in enumerate(pairwise([0, *starts])):
                 if a == b:
+                    at = ("schedule", i, "phases", j, "until") if self.factorial is None else ("factorial", "phases")
                     raise fault(
                         f"the phase is shorter than one of the {self.training.updates} updates; "
                         "make it longer, or train for more steps",
-                        *("schedule", i, "phases", j, "until"),
+                        *at,
                     )
         titles = [guard.title for guard in self.guard]
         for i, guard in enumerate(self.guard):
@@ -172,7 +167,11 @@ class Study(Part):
 
     def to_toml(self) -> str:
         """The study with every default written out; reading it gives an equal study."""
-        return tomli_w.dumps(self.model_dump(exclude_none=True, mode="json"), multiline_strings=False)
+        return tomli_w.dumps(self._raw(), multiline_strings=False)
+
+    def _raw(self) -> dict[str, Any]:
+        made = {"schedule"} if self.factorial else set()
+        return self.model_dump(exclude_none=True, mode="json", exclude=made)
 
     def replaced(self, seeds: int | None = None, steps: int | None = None) -> "Study":
         """The same study with other numbers of seeds or steps.
@@ -180,7 +179,7 @@ class Study(Part):
         Raises:
             WrongInput: the numbers do not fit.
         """
-        raw = self.model_dump(exclude_none=True, mode="json")
+        raw = self._raw()
         raw["training"] |= {k: v for k, v in {"seeds": seeds, "steps": steps}.items() if v is not None}
         given = " ".join(f"--{k} {v}" for k, v in {"seeds": seeds, "steps": steps}.items() if v is not None)
         return validate(raw, Study, given)
@@ -191,38 +190,36 @@ class Study(Part):
         return sorted({p.until for s in self.schedule for p in s.phases or [] if p.until < 1})
 
     @property
+    def start(self) -> int:
+        """Updates that were done when training begins: 0, but for a fork."""
+        return self.fork.at // self.training.batch if self.fork else 0
+
+    @property
     def checkpoint_updates(self) -> list[int]:
-        """After how many updates to save: the untrained agent (0), the plan's own, phase edges, and the end."""
+        """After how many updates to save: where it begins (0, but for a fork), the plan's own, phase edges, the end."""
         total, count = self.training.updates, self.training.checkpoints.count
         if self.training.checkpoints.spacing == "log":
             own = [round(math.exp(math.log(total) * i / max(count - 1, 1))) for i in range(count)]
         else:
             own = [round(total * (i + 1) / count) for i in range(count)]
-        return sorted({0, *own, *(edge_update(e, total) for e in self.edges), total})
+        every = {*own, *(edge_update(e, total) for e in self.edges), total}
+        return [self.start, *sorted(u for u in every if u > self.start)]
 
+    def situations(self) -> Iterator[tuple[list[Any], SituationPart]]:
+        """Every situation that the file tells of, with its place in it."""
+        if self.factorial is not None:
+            yield from [(["factorial", "washout"], self.factorial.washout)] if self.factorial.washout else []
+            return
+        for i, part in enumerate(self.schedule):
+            yield from ((["schedule", i, *loc], situation) for loc, situation in situations(part))
 
-def edge_update(progress: float, updates: int) -> int:
-    """The update (from 0) with which a phase begins that begins at `progress`: the first whose middle is not before it.
-
-    >>> edge_update(0.33, 200), edge_update(1 / 3, 200), edge_update(0.0025, 200)
-    (66, 67, 0)
-    """
-    return max(0, math.ceil(progress * updates - 0.5 - 1e-9))
-
-
-def situations(part: SchedulePart) -> Iterable[tuple[list[Any], SituationPart]]:
-    """Every situation of a schedule, with its place in it."""
-    yield [], part
-    for j, phase in enumerate(part.phases or ()):
-        yield ["phases", j], phase
-
-
-def reward_tables(part: SchedulePart) -> Iterable[tuple[list[Any], Mapping[str, Any]]]:
-    """Every reward table of a schedule, with its place in it."""
-    if part.reward is not None:
-        yield ["reward"], part.reward
-    for j, phase in enumerate(part.phases or ()):
-        yield ["phases", j, "reward"], phase.reward
+    def reward_tables(self) -> Iterator[tuple[list[Any], Mapping[str, Any]]]:
+        """Every reward table of the file, with its place in it."""
+        if self.factorial is not None:
+            yield from ((["factorial", *loc], table) for loc, table in self.factorial.tables())
+            return
+        for i, part in enumerate(self.schedule):
+            yield from ((["schedule", i, *loc], table) for loc, table in reward_tables(part))
 
 
 def differences(there: Study, here: Study) -> list[str]:
@@ -239,7 +236,8 @@ def differences(there: Study, here: Study) -> list[str]:
         elif a != b:
             lines.append(f"{dotted(place)} is {_short(a)} there and {_short(b)} here")
 
-    walk(there.model_dump(mode="json"), here.model_dump(mode="json"), [])
+    made = {"schedule"} if there.factorial and here.factorial else set()
+    walk(there.model_dump(mode="json", exclude=made), here.model_dump(mode="json", exclude=made), [])
     return lines
 
 

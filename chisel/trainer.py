@@ -3,17 +3,19 @@
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from chisel.guards import Guards, Watch, record_guards, unwatched
 from chisel.news import News, Tell
+from chisel.phasing import SchedulePart, edge_update
 from chisel.resolve import Resolved, resolve
 from chisel.run import TRAINING, Broken, Run, Saver, clear_unfinished, load_checkpoint
 from chisel.spec import WrongInput
-from chisel.study import Study, edge_update
-from chisel.training.population import Population, gather, lay, seed_keys
+from chisel.study import Study
+from chisel.training.member import reseeded
+from chisel.training.population import Population, seed_keys
 from chisel.training.record import record
+from chisel.training.sharing import Sharing, alone, sharing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +33,20 @@ def population_of(study: Study, devices: int | None) -> tuple[Population, np.nda
     return Population(resolved.plan, _of_members(resolved, under), devices), seed_keys(seeds, schedules)
 
 
+def sharing_of(study: Study, resolved: Resolved) -> Sharing:
+    """Which members are trained as one, and for how long: see `chisel.training.sharing`."""
+    count, seeds, fork = len(study.schedule), study.training.seeds, study.fork
+    if study.guard or (fork and fork.schedule is None):  # then what members do, or begin with, is their own
+        return alone(count, seeds, study.training.updates)
+    return sharing(resolved.schedules, seeds, [reseeds(part, study) for part in study.schedule], study.start)
+
+
+def reseeds(part: SchedulePart, study: Study) -> list[int]:
+    """The updates before which a schedule changes to other random numbers."""
+    begins = [0, *(edge_update(phase.until, study.training.updates) for phase in part.phases or ())]
+    return [at for at, phase in zip(begins, part.phases or (), strict=False) if phase.reseed]
+
+
 def _of_members(resolved: Resolved, under: np.ndarray) -> Any:
     """The schedule of every member, given the number of each."""
     return jax.tree.map(lambda x: x[under], resolved.schedules)
@@ -40,19 +56,25 @@ class _Past(NamedTuple):
     """How far training is: after how many updates, and what there is of it at every checkpoint."""
 
     at: int
-    members: Any  # the state, laid over the devices; None before the first checkpoint
+    members: Any  # the state, on the host; None before the first checkpoint
     rows: list[Any]  # metrics [members, updates, …] up to each checkpoint from the one before
     watches: list[Watch]
 
 
 def train(
-    this: Run, devices: int | None, tell: Tell, make_reader: "Callable[[Population], Reader]", about: dict[str, Any]
+    this: Run,
+    devices: int | None,
+    tell: Tell,
+    make_reader: "Callable[[Population], Reader]",
+    about: dict[str, Any],
+    begin: "Callable[[Population, np.ndarray], Any] | None" = None,
 ) -> bool:
     """Trains what is not trained yet, from the last whole checkpoint on, and writes `training.nc`.
 
     Args:
         about: what the dataset says of itself.
         make_reader: what guards read with; called only if there are guards and there is something to train.
+        begin: the members' state on the host where training begins, given their keys; new members, if None.
 
     Returns:
         Whether there was anything to do.
@@ -65,17 +87,20 @@ def train(
         guards = None
         if study.guard:
             tell(News("compiling", text="readings for the guards"))
-            guards = Guards(
-                study, make_reader(population), gather(population.new(keys), population.members).agent.params
-            )
+            guards = Guards(study, make_reader(population), new_members(population, keys).agent.params)
         tell(News("compiling", text="training"))
-        members = population.new(keys) if past.members is None else past.members
-        population.compile(members)
+        members = (begin or new_members)(population, keys) if past.members is None else past.members
+        population.compile(population.lay(members))
         past = _advance(this, population, keys, past._replace(members=members), guards, tell)
     elif (this.path / TRAINING).is_file():
         return False
     this.write_dataset(TRAINING, _training(study, population, past).assign_attrs(about))
     return True
+
+
+def new_members(population: Population, keys: np.ndarray) -> Any:
+    """The state of members before their first update, on the host."""
+    return population.gather(population.new(keys))
 
 
 def _like(population: Population, keys: np.ndarray, study: Study, updates: int) -> dict[str, Any]:
@@ -91,7 +116,7 @@ def load_members(this: Run, population: Population, keys: np.ndarray, updates: i
     Raises:
         WrongInput: the checkpoint is missing or damaged.
     """
-    before = max((u for u in this.study.checkpoint_updates if u < updates), default=0)
+    before = max((u for u in this.study.checkpoint_updates if u < updates), default=updates)
     try:
         return load_checkpoint(this, updates, **_like(population, keys, this.study, updates - before))["state"]
     except Broken as error:
@@ -103,7 +128,7 @@ def _restore(this: Run, population: Population, keys: np.ndarray, tell: Tell) ->
     state: Any = None
     rows: list[Any] = []
     watches: list[Watch] = []
-    at = 0
+    at = this.study.start
     for updates in this.study.checkpoint_updates:
         try:
             parts = load_checkpoint(this, updates, **_like(population, keys, this.study, updates - at))
@@ -114,58 +139,73 @@ def _restore(this: Run, population: Population, keys: np.ndarray, tell: Tell) ->
         state, at = parts["state"], updates
         rows.append(parts["metrics"])
         watches.append(parts.get("watch", unwatched(this.study)))
-    return _Past(at, None if state is None else lay(state, population.mesh), rows, watches)
+    return _Past(at, state, rows, watches)
 
 
 def _advance(
     this: Run, population: Population, keys: np.ndarray, past: _Past, guards: Guards | None, tell: Tell
 ) -> _Past:
     """Trains to the end, saving at every checkpoint of the plan."""
-    study, count = this.study, population.members
-    each, total = study.training.batch * count, study.training.updates
-    resolved = resolve(study)
+    study, resolved = this.study, resolve(this.study)
     at, members, rows, watches = past
+    shared = sharing_of(study, resolved)
+    total = shared.trained(study.start, study.training.updates)
     saver = Saver(this)
 
     def save(updates: int) -> None:
         watch = {"watch": watches[-1]} if study.guard else {}
-        saver.save(updates, state=gather(members, count), metrics=rows[-1], **watch)
+        saver.save(updates, state=members, metrics=rows[-1], **watch)
+
+    def told(at: int) -> None:
+        batch = study.training.batch
+        tell(News("training", shared.trained(study.start, at) * batch, total * batch, "steps"))
 
     try:
         if not rows:
             rows, watches = [population.no_metrics(keys)], [unwatched(study)]
-            save(0)
+            save(at)
         for target in [u for u in study.checkpoint_updates if u > at]:
             population.use(_of_members(resolved, watches[-1].under))
+            members = _other_luck(study, members, at)
             segment = [population.no_metrics(keys)]
-            while at < target:
-                tell(News("training", at * each, total * each, "steps"))
-                step = min(population.plan.chunk, target - at)
-                members, metrics = population.advance(members, step, watches[-1].halted)
-                segment.append(metrics)
-                at += step
+            for edge in [*(u for u in shared.splits() if at < u < target), target]:
+                population.together(shared.leaders(at))
+                laid = population.lay(members)
+                while at < edge:
+                    told(at)
+                    step = min(population.plan.chunk, edge - at)
+                    laid, metrics = population.advance(laid, step, watches[-1].halted)
+                    segment.append(metrics)
+                    at += step
+                members = population.gather(laid)
             rows.append(jax.tree.map(lambda *x: np.concatenate(x, axis=1), *segment))
             if guards is not None:
-                params = gather(members.agent.params, count)
-                watches.append(guards.look(params, at, watches[-1]))
-                members = _entering(members, watches[-1].under != watches[-2].under, population)
+                watches.append(guards.look(members.agent.params, at, watches[-1]))
+                members = _entering(members, watches[-1].under != watches[-2].under)
                 _tell_acts(study, at, watches[-1], tell)
             else:
                 watches.append(watches[-1])
             save(target)
-        tell(News("training", total * each, total * each, "steps"))
+        told(study.training.updates)
     finally:
         saver.close()
     return _Past(at, members, rows, watches)
 
 
-def _entering(members: Any, switched: np.ndarray, population: Population) -> Any:
+def _other_luck(study: Study, members: Any, at: int) -> Any:
+    """Members of schedules that change to other random numbers here with new keys, the others as they are."""
+    which = np.repeat([at in reseeds(part, study) for part in study.schedule], study.training.seeds)
+    if not which.any():
+        return members
+    return members._replace(key=np.where(which[:, None], np.asarray(jax.vmap(reseeded)(members.key)), members.key))
+
+
+def _entering(members: Any, switched: np.ndarray) -> Any:
     """Members with nothing achieved yet where they were switched, so that a phase's criterion counts from there on."""
     standing = members.standing
     if standing is None:
         return members
-    new = lay(switched, population.mesh)
-    total, episodes = (jnp.where(new, 0, x) for x in (standing.total, standing.episodes))
+    total, episodes = (np.where(switched, np.zeros_like(x), x) for x in (standing.total, standing.episodes))
     return members._replace(standing=standing._replace(total=total, episodes=episodes))
 
 
@@ -184,7 +224,7 @@ def _training(study: Study, population: Population, past: _Past) -> "xr.Dataset"
     before = [past.watches[0], *past.watches[:-1]]  # what was decided at a checkpoint holds from there on
     under = np.concatenate([np.repeat(w.under[:, None], n, 1) for w, n in zip(before, lengths, strict=True)], axis=1)
     labels = [s.name for s in study.schedule]
-    data = record(population.plan, resolve(study).schedules, labels, study.training.seeds, metrics, under)
+    data = record(population.plan, resolve(study).schedules, labels, study.training.seeds, metrics, under, study.start)
     data = data.assign(phase=(data["under"].dims, _phases(study, data["under"].values, data["schedule_update"].values)))
     data["phase"].attrs = {"long_name": "phase of the schedule that was in force in the update, from 0", "units": "1"}
     return data.merge(record_guards(study, past.watches)) if study.guard else data

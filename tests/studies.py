@@ -5,7 +5,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from chisel.conditions import GuardPart
-from chisel.study import SchedulePart, Study, edge_update, reward_tables
+from chisel.phasing import SchedulePart, edge_update, reward_tables
+from chisel.study import Study
 from chisel.terms import channel_part, value_at
 
 UPDATES = 8
@@ -47,7 +48,7 @@ ADVANCE = some_of(
     {"channel": st.sampled_from(["helped", "clown"]), "above": st.floats(-5, 5, width=32)},
     {"episodes": st.floats(1, 50, width=32), "wait": st.booleans()},
 )
-PHASE = some_of({"reward": REWARD}, SITUATION | {"advance": ADVANCE})
+PHASE = some_of({"reward": REWARD}, SITUATION | {"advance": ADVANCE, "reseed": st.booleans()})
 EDGES = st.lists(st.sampled_from([0.1, 0.3, 0.45, 2 / 3, 0.9]), unique=True, max_size=3).map(sorted)
 WHEN = st.sampled_from([
     {"reading": "bid", "goal": "clown", "above": 0.5}, {"reading": "choice", "goal": "clown", "rival": "water", "below": 0.5},
@@ -67,6 +68,8 @@ def schedules(draw: Any) -> dict[str, Any]:
     edges = [*draw(EDGES), 1.0]
     parts = [draw(PHASE) | {"until": until} for until in edges]
     parts[-1].pop("advance", None)
+    if any("advance" in part for part in parts):
+        parts = [{key: told for key, told in part.items() if key != "reseed"} for part in parts]
     return raw | {"phases": parts}
 
 

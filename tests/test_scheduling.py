@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from chisel.phasing import SchedulePart
 from chisel.resolve import resolve
 from chisel.rewards.criteria import FOREVER
 from chisel.rewards.oversight import USUAL, Oversight
 from chisel.rewards.schedule import Schedule
 from chisel.scheduling import Needs, doubts, make_schedule, needs
-from chisel.study import SchedulePart, Study
+from chisel.study import Study
 from chisel.terms import APPROACH, SHAPE, channel_part, value_at
 from chisel.worlds import WORLDS
 from chisel.worlds.world import names

@@ -9,10 +9,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from chisel.conditions import GuardPart, ThenPart, WhenPart
+from chisel.phasing import AdvancePart, PhasePart, SchedulePart, edge_update
 from chisel.resolve import load_study, proxy_channels, resolve, true_channels
 from chisel.schema import schemas
 from chisel.spec import WrongInput, shipped
-from chisel.study import AdvancePart, PhasePart, SchedulePart, Study, differences, edge_update
+from chisel.study import Study, differences
 from chisel.terms import ChannelPart, GatePart
 from chisel.worlds import WORLDS
 from tests.studies import studies

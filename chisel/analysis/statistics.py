@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
-from scipy.stats import trim_mean
+from scipy.optimize import brentq
+from scipy.special import stdtr, stdtrit
+from scipy.stats import nct, trim_mean
 
 
 class Interval(NamedTuple):
@@ -18,6 +19,21 @@ class Interval(NamedTuple):
     mean: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+
+
+class Equivalence(NamedTuple):
+    """Whether differences are too small to matter; arrays of one shape.
+
+    Fields:
+        p: of the hypothesis that the mean difference is as large as the margin or larger, to either side.
+        low, high: of the interval that must lie within the margins.
+        equivalent: whether it does.
+    """
+
+    p: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    equivalent: NDArray[np.bool_]
 
 
 def t_interval(values: ArrayLike, axis: int = -1, level: float = 0.95) -> Interval:
@@ -69,6 +85,20 @@ def smallest_paired_p(seeds: int) -> float:
     return min(1.0, 2.0 ** (1 - seeds))
 
 
+def signs(pairs: int, draws: int = 20_000, seed: int = 0) -> NDArray[np.int64]:
+    """Ways to exchange the sides of pairs: [ways, pairs] of −1 and +1, among them to leave all as they are.
+
+    All of them for up to 14 pairs; random ones for more.
+
+    >>> signs(2).tolist()
+    [[1, 1], [-1, 1], [1, -1], [-1, -1]]
+    """
+    if pairs <= 14:
+        return 1 - 2 * (np.arange(2**pairs)[:, None] >> np.arange(pairs) & 1)
+    drawn = np.random.default_rng(seed).choice([-1, 1], (draws, pairs))
+    return np.concatenate([np.ones((1, pairs), drawn.dtype), drawn])
+
+
 def paired_permutation(differences: ArrayLike, draws: int = 20_000, seed: int = 0) -> float:
     """The two-sided p value of paired differences having no side: every sign may as well be the other.
 
@@ -88,11 +118,98 @@ def paired_permutation(differences: ArrayLike, draws: int = 20_000, seed: int = 
     values = np.asarray(differences, np.float64)
     if not len(values):
         raise ValueError("no pairs: expected one or more")
-    if len(values) <= 14:
-        signs = 1 - 2 * (np.arange(2 ** len(values))[:, None] >> np.arange(len(values)) & 1)
-        return float(np.mean(np.abs(signs @ values) >= abs(values.sum()) * (1 - 1e-12)))
-    signs = np.random.default_rng(seed).choice([-1, 1], (draws, len(values)))
-    return float((1 + np.sum(np.abs(signs @ values) >= abs(values.sum()) * (1 - 1e-12))) / (draws + 1))
+    return float(np.mean(np.abs(signs(len(values), draws, seed) @ values) >= abs(values.sum()) * (1 - 1e-12)))
+
+
+def holm(p: ArrayLike) -> NDArray[np.float64]:
+    """p values of several tests, adjusted so that the chance of one false finding among all is held.
+
+    It asks nothing of how the tests hang together; where they do, `max_t` of `resampling` finds more.
+
+    Source: Holm (1979), "A simple sequentially rejective multiple test procedure".
+
+    Args:
+        p: [tests]; NaN is a test that was not made, stays NaN and does not count.
+
+    >>> holm([0.01, 0.04, 0.03, np.nan]).round(3).tolist()
+    [0.03, 0.06, 0.06, nan]
+    """
+    found = np.array(p, np.float64)
+    made = np.flatnonzero(~np.isnan(found))
+    order = made[np.argsort(found[made], kind="stable")]
+    found[order] = np.minimum(np.maximum.accumulate(found[order] * np.arange(len(order), 0, -1)), 1.0)
+    return found
+
+
+def equivalence(differences: ArrayLike, margin: float, level: float = 0.05) -> Equivalence:
+    """Whether paired differences are smaller than what would matter: two one-sided t tests.
+
+    A difference that is not significant is not thereby absent: few seeds see little. A null result needs a margin, set
+    before looking, below which a difference would not matter; then it can be shown, as any other.
+
+    Source: Schuirmann (1987), "A comparison of the two one-sided tests procedure and the power approach".
+
+    Args:
+        differences: [pairs, …], two pairs or more.
+        margin: above 0, in the unit of the differences.
+        level: of each of the two tests, and of both together. Equivalent means that the interval of level 1 − 2 × level
+            lies within the margins.
+
+    Raises:
+        ValueError: a margin that is not above 0, a level outside (0, 0.5), or fewer than two pairs.
+
+    >>> found = equivalence([0.1, -0.2, 0.0, 0.1], margin=0.5)
+    >>> bool(found.equivalent), float(found.p.round(4)), float(found.low.round(3)), float(found.high.round(3))
+    (True, 0.0029, -0.166, 0.166)
+    """
+    values = np.asarray(differences, np.float64)
+    if not margin > 0 or not 0 < level < 0.5:
+        raise ValueError(f"margin={margin}, level={level}: expected a margin above 0 and a level between 0 and 0.5")
+    if len(values) < 2:
+        raise ValueError(f"{len(values)} pair: how far differences scatter cannot be told with fewer than two")
+    degrees, mean = len(values) - 1, values.mean(0)
+    error = np.asarray(values.std(0, ddof=1) / np.sqrt(len(values)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = (margin - np.abs(mean)) / error
+    # Without scatter and right on the margin, the ratio is 0 / 0: not within it.
+    p = np.where((error == 0) & (np.abs(mean) == margin), 1.0, stdtr(degrees, -t))
+    half = stdtrit(degrees, 1 - level) * error
+    return Equivalence(p, mean - half, mean + half, p < level)
+
+
+def detectable(seeds: int, power: float = 0.8, level: float = 0.05) -> float:
+    """The smallest true difference that a two-sided paired t test over that many seeds finds as often as `power` says.
+
+    Source: Cohen (1988), "Statistical power analysis for the behavioral sciences", section 2.2; by the noncentral t.
+
+    Args:
+        power: between `level` and 1.
+
+    Returns:
+        In standard deviations of the paired differences; infinite for one seed, which cannot tell at all.
+
+    Raises:
+        ValueError: not 0 < level < power < 1.
+
+    >>> [round(detectable(n), 2) for n in (1, 4, 6, 10, 20)]
+    [inf, 2.13, 1.43, 1.0, 0.66]
+    """
+    if not 0 < level < power < 1:
+        raise ValueError(f"level={level}, power={power}: expected 0 < level < power < 1")
+    if seeds < 2:
+        return float("inf")
+    degrees = seeds - 1
+    limit = stdtrit(degrees, 1 - level / 2)
+
+    def short(noncentrality: float) -> float:
+        # The lower tail is asked for mirrored: as cdf(−limit) scipy gives NaN where it is tiny.
+        found = nct.sf(limit, degrees, noncentrality) + nct.sf(limit, degrees, -noncentrality)
+        return float(found) - power
+
+    top = limit
+    while short(top) < 0:
+        top *= 2
+    return float(brentq(short, 1e-6, top) / np.sqrt(seeds))
 
 
 def iqm(values: ArrayLike, axis: int | None = None) -> NDArray[np.float64]:
@@ -129,6 +246,7 @@ def bootstrap_interval(
     draws: int = 10_000,
     level: float = 0.95,
     seed: int = 0,
+    vectorised: bool = False,
 ) -> Interval:
     """A statistic of runs × tasks and its percentile interval, runs drawn again within each task (stratified).
 
@@ -136,7 +254,8 @@ def bootstrap_interval(
 
     Args:
         values: [runs, tasks].
-        statistic: of such an array.
+        statistic: of such an array; if vectorised, of [draws, runs, tasks], with one result for each draw. The limits
+            are the same; `iqm` of 16 × 10 values takes a tenth of the time.
 
     >>> found = bootstrap_interval([[0.0], [1.0], [2.0], [3.0]], iqm, draws=500)
     >>> float(found.mean), float(found.low) < 1.5 < float(found.high)
@@ -146,6 +265,9 @@ def bootstrap_interval(
     chance = np.random.default_rng(seed)
     rows = chance.integers(0, len(array), (draws, *array.shape))
     columns = np.arange(array.shape[1])
-    every = np.stack([np.asarray(statistic(array[r, columns])) for r in rows])
+    if vectorised:
+        mean, every = np.asarray(statistic(array[None]))[0], np.asarray(statistic(array[rows, columns]))
+    else:
+        mean, every = np.asarray(statistic(array)), np.stack([np.asarray(statistic(array[r, columns])) for r in rows])
     low, high = np.quantile(every, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return Interval(np.asarray(statistic(array)), low, high)
+    return Interval(mean, low, high)

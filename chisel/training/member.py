@@ -88,7 +88,9 @@ class Plan(NamedTuple):
     chunk: int = 16
 
 
-LUCK = 0x1DC  # folded into a key: small numbers would give what splitting the key gives
+# Folded into keys: small numbers would give what splitting a key gives.
+LUCK = 0x1DC
+RESEED = 0x5EED
 
 Advance = Callable[[Member, Schedule, Array], tuple[Member, Metrics]]
 
@@ -114,6 +116,11 @@ def new(plan: Plan, schedule: Schedule, key: Array) -> Member:
         owed=None if plan.delay is None else nothing_owed(plan.worlds, plan.delay),
         standing=None if schedule.criteria is None else beginning(),
     )
+
+
+def reseeded(key: UInt32[Array, "2"]) -> UInt32[Array, "2"]:
+    """The key data of a member that goes on with other random numbers."""
+    return jax.random.key_data(jax.random.fold_in(jax.random.wrap_key_data(key), RESEED))
 
 
 def params_of(world: World, numbers: Array) -> dict[str, Array]:

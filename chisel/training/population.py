@@ -1,13 +1,13 @@
 """Members over devices: all of a study trained together by one compiled function."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from chisel.rewards.schedule import Schedule
 from chisel.training.member import Member, Metrics, Plan, make_advance, new
@@ -54,7 +54,7 @@ def spread(function: Callable[..., Any], mesh: Mesh, members: int, batch: int, s
 
     Returns:
         The same function over arrays with a leading [members] axis (but for the shared ones), jitted. The devices must
-        divide the count: see `lay`.
+        divide the count: see `lay`. `count=` tells how many each device really has, where it is fewer (see `Packing`).
     """
     split, whole, each = PartitionSpec(AXIS), PartitionSpec(), np.int32(-(-members // mesh.size))
 
@@ -69,8 +69,8 @@ def spread(function: Callable[..., Any], mesh: Mesh, members: int, batch: int, s
     def over_members(count: Array, *arguments: Any) -> Any:
         return laid_out(arguments[: len(arguments) - shared], arguments[len(arguments) - shared :], count)
 
-    def of_members(*arguments: Any) -> Any:
-        return over_members(each, *arguments)
+    def of_members(*arguments: Any, count: int | None = None) -> Any:
+        return over_members(each if count is None else np.int32(count), *arguments)
 
     return of_members
 
@@ -94,17 +94,49 @@ def _in_turn(function: Callable[..., Any], own: Any, count: Array) -> Any:
     return jax.lax.fori_loop(0, count, one, empty)
 
 
-def lay(tree: Any, mesh: Mesh) -> Any:
+class Packing(NamedTuple):
+    """Which members lie where, when only some are worked on: one for all that are the same.
+
+    Fields:
+        take: [rows] the member that lies in each row of the arrays on the devices.
+        row: [members] where what holds for each member is found.
+        each: how many rows of each device are meant; those after them are filled up.
+    """
+
+    take: Int[np.ndarray, "rows"]
+    row: Int[np.ndarray, "members"]
+    each: int
+
+
+def packing(leaders: Int[np.ndarray, "members"], mesh: Mesh) -> Packing:
+    """One row for each leader, in even shares over the devices.
+
+    Args:
+        leaders: for every member, the one that is worked on in its place; itself, if none is.
+    """
+    chosen, place = np.unique(leaders, return_inverse=True)
+    each, device = -(-len(chosen) // mesh.size), mesh.devices.flat[0]
+    # On CPU arrays keep their size, so that nothing is compiled anew; rows that are not meant cost nothing there.
+    room = max(-(-len(leaders) // mesh.size), slots(device)) if device.platform == "cpu" else each
+    rows = np.arange(len(chosen)) // each * room + np.arange(len(chosen)) % each
+    take = np.full(mesh.size * room, chosen[-1])
+    take[rows] = chosen
+    return Packing(take, rows[place], each)
+
+
+def lay(tree: Any, mesh: Mesh, packed: Packing | None = None) -> Any:
     """Arrays of members from the host, laid over the devices; filled up with copies of the last member where the
     devices do not divide their count, or have more room (see `slots`).
+
+    Args:
+        packed: which of them; all, if None.
     """
 
     def one(x: Any) -> jax.Array:
         x = np.asarray(x)
-        each = max(-(-len(x) // mesh.size), slots(mesh.devices.flat[0]))
-        x = np.concatenate([x, np.repeat(x[-1:], each * mesh.size - len(x), axis=0)])
+        take = (packed or packing(np.arange(len(x)), mesh)).take
         # XLA gives back empty arrays as whole ones: another layout would be another compilation.
-        return jax.device_put(x, NamedSharding(mesh, PartitionSpec(AXIS) if x.size else PartitionSpec()))
+        return jax.device_put(x[take], NamedSharding(mesh, PartitionSpec(AXIS) if x.size else PartitionSpec()))
 
     return jax.tree.map(one, tree)
 
@@ -123,7 +155,7 @@ def seed_keys(seeds: int, schedules: int) -> np.ndarray:
 class Population:
     """The members of a study and the one compiled function that trains them.
 
-    Between calls the members' state is on the host or on the devices, as `lay` puts it.
+    Between calls the members' state is on the host (all of them) or on the devices, as its `lay` puts it.
 
     Args:
         plan: what is fixed.
@@ -137,13 +169,30 @@ class Population:
         self.plan = plan
         self._schedules = schedules
         self._shapes: tuple[Member, Metrics] | None = None
+        self._packed = packing(np.arange(self.members), self.mesh)
         self._laid = lay(schedules, self.mesh)
         self._advance = spread(make_advance(plan), self.mesh, self.members, side_by_side(self.mesh, self.members))
+
+    def lay(self, members: Any) -> Any:
+        """Arrays of all members from the host to the devices: one row for those that share one (`together`)."""
+        return lay(members, self.mesh, self._packed)
+
+    def gather(self, laid: Any) -> Any:
+        """Arrays of all members from the devices to the host."""
+        return jax.tree.map(lambda x: np.asarray(x)[self._packed.row], jax.block_until_ready(laid))
+
+    def together(self, leaders: Int[np.ndarray, "members"]) -> None:
+        """From here on, works on one member in the place of all that have the same leader.
+
+        What is on the devices must be gathered before and laid again after.
+        """
+        self._packed = packing(leaders, self.mesh)
+        self._laid = self.lay(self._schedules)
 
     def new(self, keys: np.ndarray) -> Member:
         """All members before their first update, laid over the devices."""
         begin = spread(lambda schedule, key: new(self.plan, schedule, key), self.mesh, self.members, batch=1)
-        return begin(self._laid, lay(keys, self.mesh))
+        return begin(self._laid, self.lay(keys), count=self._packed.each)
 
     def shapes(self, keys: np.ndarray, updates: int) -> tuple[Member, Metrics]:
         """Shapes of what a checkpoint holds: the members' state, and the metrics of that many updates."""
@@ -170,15 +219,16 @@ class Population:
 
     def compile(self, members: Member) -> None:
         """Compiles ahead of the first call: by advancing no update at all."""
-        jax.block_until_ready(self._advance(members, self._laid, self._each(0, None)))
+        jax.block_until_ready(self._advance(members, self._laid, self._each(0, None), count=self._packed.each))
 
     def use(self, schedules: Schedule) -> None:
         """Puts members under other schedules of the same study, stacked over members, from the next call on."""
-        self._laid = lay(schedules, self.mesh)
+        self._schedules = schedules
+        self._laid = self.lay(schedules)
 
     def _each(self, updates: int, halted: np.ndarray | None) -> jax.Array:
         still = np.zeros(self.members, bool) if halted is None else halted
-        return lay(np.where(still, 0, updates).astype(np.int32), self.mesh)
+        return self.lay(np.where(still, 0, updates).astype(np.int32))
 
     def advance(self, members: Member, updates: int, halted: np.ndarray | None = None) -> tuple[Member, Metrics]:
         """Trains all members for `updates` ≤ `plan.chunk` updates. Metrics are [members, updates, …] on the host.
@@ -186,5 +236,5 @@ class Population:
         Args:
             halted: bool[members], those that stay as they are; their metrics are NaN.
         """
-        members, metrics = self._advance(members, self._laid, self._each(updates, halted))
-        return members, jax.tree.map(lambda x: x[:, :updates], gather(metrics, self.members))
+        members, metrics = self._advance(members, self._laid, self._each(updates, halted), count=self._packed.each)
+        return members, jax.tree.map(lambda x: x[:, :updates], self.gather(metrics))

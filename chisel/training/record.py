@@ -20,6 +20,7 @@ def record(
     seeds: int,
     metrics: Metrics,
     under: Int[np.ndarray, "members updates"],
+    start: int = 0,
 ) -> xr.Dataset:
     """Every update of every member, and what was actually in force at each.
 
@@ -28,6 +29,7 @@ def record(
         labels: the schedules' names.
         metrics: host arrays [schedules × seeds, updates, …].
         under: the number of the schedule that each member was under in each update.
+        start: updates done before the first of these.
     """
     count, updates = len(labels), metrics.paid.shape[1]
     force = _in_force(schedules, under, np.asarray(metrics.at))
@@ -55,8 +57,11 @@ def record(
         coords={
             "schedule": list(labels),
             "seed": np.arange(seeds, dtype=np.int32),
-            "update": np.arange(updates, dtype=np.int32),
-            "steps": ("update", (np.arange(updates, dtype=np.int32) + 1) * np.int32(plan.worlds * plan.rollout)),
+            "update": np.arange(start, start + updates, dtype=np.int32),
+            "steps": (
+                "update",
+                (start + np.arange(updates, dtype=np.int32) + 1) * np.int32(plan.worlds * plan.rollout),
+            ),
             "channel": list(known.channels),
             "potential": np.array(plan.shaped, dtype=np.str_),
             "gate": np.array(plan.gates, dtype=np.str_),

@@ -1,10 +1,17 @@
+import time
+from itertools import product
+
 import numpy as np
 import pytest
 from scipy import stats
 from scipy.stats import mannwhitneyu
 
+from chisel.analysis.resampling import bootstrap_means, hierarchical_bootstrap, max_t
 from chisel.analysis.statistics import (
     bootstrap_interval,
+    detectable,
+    equivalence,
+    holm,
     iqm,
     paired_permutation,
     probability_of_improvement,
@@ -122,3 +129,141 @@ def test_a_permutation_test_agrees_with_scipy():
     assert paired_permutation(np.ones(40)) == pytest.approx(1 / 20_001)
     with pytest.raises(ValueError, match="one or more"):
         paired_permutation([])
+
+
+def test_a_vectorised_bootstrap_has_the_same_limits():
+    values = chance((9, 3))
+    looped = bootstrap_interval(values, lambda x: x.mean(0), draws=300)
+    at_once = bootstrap_interval(values, lambda x: x.mean(1), draws=300, vectorised=True)
+    np.testing.assert_allclose(at_once, looped, atol=1e-12)
+
+
+def test_the_bootstrap_of_means_draws_the_same_seeds_for_all():
+    """So limits of a + b x are a + b times those of x; and the width is that of the mean of 40."""
+    values = chance((40,))
+    found = bootstrap_means(np.stack([values, 3 + 2 * values, np.where(values > 2, np.nan, values)], -1), draws=4000)
+    np.testing.assert_allclose([x[1] for x in found], [3 + 2 * x[0] for x in found])
+    assert np.isnan(found.low[2]) == np.isnan(found.mean[2]) == (values > 2).any()
+    assert float(found.high[0] - found.low[0]) == pytest.approx(2 * 1.96 * values.std() / np.sqrt(40), rel=0.1)
+    one = bootstrap_means(np.broadcast_to(values[:, None, None], (40, 3, 500)), draws=4000)
+    np.testing.assert_allclose(one.low, np.full((3, 500), found.low[0]))  # in more than one block
+
+
+def test_the_hierarchical_bootstrap_adds_what_both_levels_scatter():
+    """The variance of a drawn mean is that of seeds' means over n, and of layouts within seeds over all of them."""
+    values = chance((30, 1)) + 2 * chance((30, 8), seed=1)
+    means, inside = values.mean(1), values.var(1).mean()
+    expected = 2 * 1.96 * np.sqrt(means.var() / 30 + inside / (30 * 8))
+    found = hierarchical_bootstrap(values, draws=8000)
+    assert float(found.mean) == pytest.approx(values.mean())
+    assert float(found.high - found.low) == pytest.approx(expected, rel=0.05)
+    flat = bootstrap_means(values.reshape(-1), draws=8000)
+    assert float(flat.high - flat.low) < 0.9 * float(found.high - found.low)
+
+
+def test_any_statistic_of_seeds_and_layouts_can_be_drawn():
+    values = chance((12, 5, 3))
+    found = hierarchical_bootstrap(values, lambda x: np.median(x.mean(2), axis=1), draws=400)
+    np.testing.assert_allclose(found.mean, np.median(values.mean(1), 0))
+    assert (found.low < found.mean).all()
+    assert (found.mean < found.high).all()
+
+
+def test_ten_thousand_draws_of_a_whole_study_take_seconds():
+    values = chance((16, 100))
+    began = time.process_time()
+    bootstrap_means(values)
+    hierarchical_bootstrap(values)
+    bootstrap_interval(values, lambda x: x.mean((1, 2)), vectorised=True)
+    assert time.process_time() - began < 5
+
+
+def test_holm_rejects_as_its_steps_do():
+    """By the words of 1979: from the smallest on, until one is above level / how many are left."""
+    p = np.random.default_rng(0).uniform(size=8) ** 3
+    left, rejected = 8, np.zeros(8, bool)
+    for i in np.argsort(p):
+        if p[i] > 0.05 / left:
+            break
+        rejected[i], left = True, left - 1
+    assert 0 < rejected.sum() < 8
+    np.testing.assert_array_equal(holm(p) <= 0.05, rejected)
+    assert holm([0.9, 0.8]).tolist() == [1.0, 1.0]
+    assert holm([]).shape == (0,)
+
+
+def test_max_t_compares_with_the_largest_t_anywhere():
+    """Spelt out, with t values and all 2^6 ways."""
+    values = chance((6, 4)) + np.array([1.5, 0.0, 0.5, 0.0])
+
+    def t(x):
+        return np.abs(x.mean(0)) / (x.std(0, ddof=1) / np.sqrt(6))
+
+    worst = np.array([t(values * np.array(way)[:, None]).max() for way in product((-1, 1), repeat=6)])
+    np.testing.assert_allclose(max_t(values), [(worst >= own - 1e-9).mean() for own in t(values)])
+    np.testing.assert_array_equal(max_t(values.reshape(6, 2, 2)), max_t(values).reshape(2, 2))
+    assert max_t(values[:, :1])[0] == paired_permutation(values[:, 0])
+    np.testing.assert_array_equal(max_t(np.c_[values, np.zeros(6), np.full(6, np.nan)]), [*max_t(values), 1, 1])
+    with pytest.raises(ValueError, match="one or more"):
+        max_t(np.zeros((0, 3)))
+
+
+def test_more_tests_than_fit_at_once_are_the_same_tests():
+    values = chance((14, 600))
+    assert max_t(values)[:300].min() >= max_t(values[:, :300]).min()
+    assert max_t(np.repeat(values[:, :2], 300, 1)).tolist() == pytest.approx(
+        np.repeat(max_t(values[:, :2]), 300).tolist()
+    )
+
+
+@pytest.mark.parametrize("seeds", [6, 10, 20])
+def test_of_families_of_comparisons_one_in_twenty_rejects_anything(seeds):
+    """Measures that hang together, no schedule different: each alone at 5 % would reject far more often."""
+    chance = np.random.default_rng(seeds)
+    studies = chance.normal(size=(600, seeds, 1)) + chance.normal(size=(600, seeds, 10))
+    found = np.array([max_t(study, draws=499).min() for study in studies])
+    rate = (found <= 0.05).mean()
+    assert 0.01 < rate < 0.05 + 4 * np.sqrt(0.05 * 0.95 / 600), f"in {rate:.1%} of families something is told apart"
+    alone = np.mean([(stats.ttest_1samp(study, 0).pvalue <= 0.05).any() for study in studies])
+    assert alone > 0.15
+
+
+def test_two_one_sided_tests_agree_with_scipy():
+    values = chance((12, 3)) * 0.4 + np.array([0.0, 0.6, -0.9])
+    found = equivalence(values, margin=0.5)
+    below = stats.ttest_1samp(values, 0.5, alternative="less").pvalue
+    above = stats.ttest_1samp(values, -0.5, alternative="greater").pvalue
+    np.testing.assert_allclose(found.p, np.maximum(below, above))
+    np.testing.assert_allclose([found.low, found.high], t_interval(values, axis=0, level=0.9)[1:])
+    inside = (found.low > -0.5) & (found.high < 0.5)
+    np.testing.assert_array_equal(found.equivalent, inside)
+    assert found.equivalent.tolist() == [True, False, False]
+
+
+def test_differences_without_scatter_are_within_the_margin_or_not():
+    assert equivalence([[0.2, 0.5, 0.7, np.nan]] * 3, 0.5).equivalent.tolist() == [True, False, False, False]
+    assert equivalence([[0.2, 0.5, 0.7]] * 3, 0.5).p.round(12).tolist() == [0.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [(([1.0], 1.0), "1 pair"), (([1.0, 2.0], 0.0), "margin"), (([1.0, 2.0], 1.0, 0.5), "level")]
+)
+def test_equivalence_needs_pairs_and_a_margin(given, said):
+    with pytest.raises(ValueError, match=said):
+        equivalence(*given)
+
+
+@pytest.mark.parametrize("seeds", [2, 4, 6, 10, 20])
+def test_a_detectable_difference_is_found_as_often_as_it_says(seeds):
+    values = np.random.default_rng(seeds).normal(detectable(seeds), 1.0, (seeds, 20_000))
+    power = (stats.ttest_1samp(values, 0).pvalue <= 0.05).mean()
+    assert power == pytest.approx(0.8, abs=4 * np.sqrt(0.8 * 0.2 / 20_000))
+
+
+def test_what_more_seeds_detect():
+    """Cohen's medium difference, 0.5, asks for 34 pairs: the usual answer (G*Power, statsmodels: 33.4)."""
+    assert detectable(34) < 0.5 < detectable(33)
+    assert detectable(6, power=0.9) > detectable(6) > detectable(6, level=0.1) > detectable(7, level=0.1)
+    assert detectable(1) == np.inf
+    with pytest.raises(ValueError, match="power"):
+        detectable(4, power=0.01)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -15,15 +15,10 @@ from rich.table import Table
 from chisel import lab
 from chisel.devices import Platform, use_devices
 from chisel.estimate import check as check_study
-from chisel.phasing import edge_update
 from chisel.resolve import load_study
+from chisel.showing import paths_table, phases_tables, plain_table, plan_tables
 from chisel.spec import WrongInput
-from chisel.study import Study
 from chisel.telling import teller
-
-if TYPE_CHECKING:
-    from chisel.budget import Budget
-    from chisel.run import Run
 
 app = typer.Typer(
     name="chisel",
@@ -129,57 +124,10 @@ def check(
         wanted = wanted.replaced(seeds, steps)
     with teller(quiet) as tell:
         plan = check_study(wanted, devices, timing, tell)
-    each = wanted.training
-    table = _table(wanted.title or study)
-    table.add_row("world", wanted.world)
-    table.add_row("schedules", "\n".join(escape(s.name) for s in wanted.schedule))
-    table.add_row("members", f"{plan.members} ({len(wanted.schedule)} schedules × {each.seeds} seeds)")
-    table.add_row("steps of a member", f"{each.steps:,} ({plan.updates} updates of {each.batch:,})")
-    table.add_row("steps in all", f"{plan.steps:,}")
-    table.add_row("checkpoints", ", ".join(f"{c:,}" for c in plan.checkpoints))
-    for edge in wanted.edges:
-        table.add_row("phase edge", _edge(edge, wanted))
-    table.add_row("disk", f"at most {plan.disk / 1e6:,.0f} MB")
-    table.add_row("devices", str(plan.devices))
-    if plan.training is not None and plan.compiling is not None:
-        rate = plan.steps / plan.training
-        table.add_row("training", f"about {_time(plan.training)} at {rate:,.0f} steps/s (timed on 2 updates)")
-        table.add_row("compiling", f"{_time(plan.compiling)}; the readings compile for about as long")
-    Console().print(table)
-    Console().print(_budget_table(plan.scales, plan.budgets))
+    for table in plan_tables(study, wanted, plan):
+        Console().print(table)
     for doubt in plan.doubts:
         typer.echo(f"note: {doubt}", err=True)
-
-
-def _budget_table(scales: dict[str, float], budgets: "dict[str, list[Budget]]") -> Table:
-    """What each phase expects to pay, so that early against late can be told from more against less."""
-    table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
-    table.title = "expected of each member under random play"
-    for column in ("schedule", "phase", "steps"):
-        table.add_column(column, justify="right" if column == "steps" else "left")
-    for column in ("events that pay", "reward"):
-        table.add_column(column, overflow="fold")
-    for name, phases in budgets.items():
-        for i, phase in enumerate(phases):
-            scale = f" (× {scales[name]:g})" if name in scales else ""
-            title = escape(name) + scale if i == 0 else ""
-            paid = [f"{escape(c)} {x:,.4g} ± {phase.error[c]:,.2g}" for c, x in phase.reward.items()]
-            paid += [f"approach {phase.approach:,.4g}"] if phase.approach else []
-            events = [f"{escape(c)} {x:,.4g}" for c, x in phase.events.items()]
-            row = (", ".join(found) or "nothing" for found in (events, paid))
-            table.add_row(title, str(i + 1), f"{phase.steps:,}", *row)
-        if len(phases) > 1:
-            steps, mass = sum(p.steps for p in phases), sum(p.mass("reward") for p in phases)
-            happened = sum(sum(p.events.values()) for p in phases)
-            table.add_row("", "all", f"{steps:,}", f"{happened:,.4g}", f"{mass:,.4g}", style="bold")
-    return table
-
-
-def _edge(edge: float, wanted: Study) -> str:
-    update = edge_update(edge, wanted.training.updates)
-    exact = edge * wanted.training.updates
-    moved = "" if abs(exact - update) < 1e-9 else f", moved from update {exact:.2f} to the edge between two"
-    return f"{edge:g} of training: {update * wanted.training.batch:,} steps (update {update}{moved})"
 
 
 @_command()
@@ -198,41 +146,77 @@ def read(
     with teller(quiet) as tell, alone(run):
         lab.read(this, battery, devices, tell)
     if not quiet:
-        _print_influences(lab.open_run(run))
+        Console().print(influencesplain_table(lab.open_run(run)))
     typer.echo(run / "readings.nc")
 
 
-def _print_influences(this: "Run") -> None:
-    """Which decision-influences each schedule grew."""
-    from chisel.run import READINGS
-    from chisel.view.influences import influences, why_none
-    from chisel.view.tables import MOST
+@_command()
+def fork(
+    run: RunFolder,
+    at: Annotated[int, typer.Option("--at", help="Environment steps of a member, at which the run has a checkpoint.")],
+    study: Annotated[
+        str | None,
+        typer.Option(
+            "--study", help="What the agents go on under; the run's own study by default.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The fork's folder; runs/STUDY-AT by default.", show_default=False)
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option("--from", help="The run's schedule whose agents go on; by default those of equal name."),
+    ] = None,
+    reseed: Annotated[bool, typer.Option("--reseed", help="Go on with other random numbers than the run did.")] = False,
+    seeds: Seeds = None,
+    steps: Steps = None,
+    battery: BatteryName = "values",
+    devices: Devices = None,
+    device: Device = None,
+    quiet: Quiet = False,
+) -> None:
+    """Go on from a checkpoint of a run under other schedules: train, read and report.
 
-    readings = this.dataset(READINGS)
-    rows = influences(readings)
-    if not rows:
-        typer.echo(why_none(readings))
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
-    table.title = "decision-influences at the end of training (docs/readings.md tells what this means)"
-    for column in ("schedule", "feature → goal", "seeds", "from step", "strength, with its 95 % interval"):
-        table.add_column(column, justify="right" if column in ("seeds", "from step") else "left")
-    for schedule in readings.schedule.values:
-        own = [row for row in rows if row.schedule == schedule]
-        for i, row in enumerate(own[:MOST]):
-            mean, low, high = (float(x) for x in row.strength)
-            table.add_row(
-                escape(row.schedule) if i == 0 else "",
-                f"{row.feature} → {row.goal}",
-                f"{row.seeds}/{readings.sizes['seed']}",
-                f"{row.onset:,.0f}",
-                f"{mean:+.2f} ({low:+.2f} to {high:+.2f}) {readings['effect'].attrs['units']}",
-            )
-        if len(own) > MOST:
-            table.add_row("", f"and {len(own) - MOST} more, in readings.nc")
-        if not own:
-            table.add_row(escape(str(schedule)), "none")
-    Console().print(table)
+    The clock goes on: phases that end before the fork are over. The same command on an unfinished fork goes on.
+    """
+    use_devices(devices, device)
+    this = lab.open_run(run)
+    wanted = this.study.model_copy(update={"fork": None}) if study is None else load_study(study)
+    if seeds is not None or steps is not None:
+        wanted = wanted.replaced(seeds, steps)
+    folder = out or Path("runs") / f"{Path(study or run).stem}-{at}"
+    with teller(quiet) as tell:
+        typer.echo(lab.fork(this, at, wanted, folder, schedule, reseed, battery, devices, tell))
+
+
+@_command()
+def phases(
+    run: RunFolder,
+    most: Annotated[int, typer.Option("--most", help="How many measures, those that moved most.")] = 6,
+    paths: Annotated[
+        bool, typer.Option("--paths", help="Compare policies at equal return, and the lines between agents.")
+    ] = False,
+    devices: Devices = None,
+    device: Device = None,
+    quiet: Quiet = False,
+) -> None:
+    """How much each phase of a factorial mattered to what was read in the end, as a table."""
+    use_devices(devices, device)
+    this = lab.open_run(run)
+    if this.study.factorial is not None:
+        for table in phases_tables(this, most):
+            Console().print(table)
+    elif not paths:
+        raise WrongInput(
+            f"{run}: its study is no [factorial], so that the effects of its phases cannot be told apart; "
+            "`chisel run phases` is one, and `--paths` compares any schedules"
+        )
+    if paths:
+        from chisel.paths import paths as compare
+
+        with teller(quiet) as tell:
+            found = compare(this, devices=devices, tell=tell)
+        Console().print(paths_table(found))
 
 
 @_command()
@@ -257,7 +241,7 @@ def show(run: RunFolder) -> None:
     from chisel.describe import describe_run
 
     facts = describe_run(lab.open_run(run))
-    table = _table(str(run))
+    table = plain_table(str(run))
     for key, value in facts.items():
         table.add_row(key, escape(value))
     Console().print(table)
@@ -308,7 +292,7 @@ def worlds(
         Console().print(table)
         return
     load_world(name)
-    table = _table(name)
+    table = plain_table(name)
     for key, value in describe.describe_world(name).items():
         table.add_row(key, value)
     Console().print(table)
@@ -318,19 +302,6 @@ def worlds(
         from chisel.telling import show_frames
 
         show_frames(describe.world_frames(name))
-
-
-def _table(title: str) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, title=escape(title), title_justify="left")
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    return table
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def main() -> None:

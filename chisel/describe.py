@@ -24,6 +24,7 @@ def describe_run(this: Run) -> dict[str, str]:
     return {
         "title": study.title or "–",
         "world": study.world,
+        **_lineage(study),
         "schedules": "\n".join(s.name for s in study.schedule),
         "members": f"{len(study.schedule) * study.training.seeds} ({study.training.seeds} seeds each)",
         "trained": f"{saved[-1] * study.training.batch if saved else 0:,} of {study.training.steps:,} steps a member",
@@ -37,6 +38,15 @@ def describe_run(this: Run) -> dict[str, str]:
         "commit": manifest["commit"] or "–",
         **(_from_training(this) if (this.path / TRAINING).is_file() else {}),
     }
+
+
+def _lineage(study: Study) -> dict[str, str]:
+    """Where a fork comes from."""
+    if study.fork is None:
+        return {}
+    whose = f"agents under {study.fork.schedule!r}" if study.fork.schedule else "agents under equally named schedules"
+    luck = ", with other random numbers" if study.fork.reseed else ""
+    return {"forked from": f"{study.fork.run} at {study.fork.at:,} steps: {whose}{luck}"}
 
 
 def _from_training(this: Run) -> dict[str, str]:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from chisel.devices import use_devices
 from chisel.news import News, Tell, silent
 from chisel.scheduling import doubts
+from chisel.spec import WrongInput
 from chisel.study import Study
 
 if TYPE_CHECKING:
     from chisel.budget import Budget
 
 
+BASE = 2**30  # bytes of JAX and its programs
 COPIES = 4  # of the state: before and after an update on the devices, on the host, and with Orbax
 
 
@@ -22,7 +24,7 @@ class Estimate(NamedTuple):
         members, updates: how many, and of each.
         steps: environment steps of all members.
         trained: of these, what is trained: what members share, once.
-        memory: bytes of all members' state, as often as training holds it.
+        memory: bytes: of JAX and its programs, and of all members' state as often as training holds it; a guess.
         checkpoints: environment steps of each member at which the population is saved.
         disk: bytes of all checkpoints, before compression.
         compiling, training: seconds; None if not measured.
@@ -45,6 +47,28 @@ class Estimate(NamedTuple):
     doubts: list[str]
     compiling: float | None = None
     training: float | None = None
+
+
+def within_limits(study: Study, devices: int | None = None, tell: Tell = silent) -> None:
+    """Refuses what would take more than the study allows.
+
+    Raises:
+        WrongInput: it would; the message says how much would fit.
+    """
+    limits = study.limits
+    if limits is None:
+        return
+    found = check(study, devices, measure=limits.hours is not None, tell=tell)
+    members = f"{found.members} members ({len(study.schedule)} schedules × {study.training.seeds} seeds)"
+    advice = "; expected fewer seeds, schedules, phases or conditions"
+    if limits.memory is not None and found.memory > limits.memory * 2**30:
+        took = f"{found.memory / 2**30:.2g} GiB"
+        raise WrongInput(f"study: limits.memory is {limits.memory:g} GiB; its {members} take about {took}{advice}")
+    if limits.hours is not None and found.training is not None and found.training > limits.hours * 3600:
+        took = f"{found.training / 3600:.2g} hours"
+        raise WrongInput(
+            f"study: limits.hours is {limits.hours:g}; training {members} takes about {took}{advice}, or steps"
+        )
 
 
 def check(study: Study, devices: int | None = None, measure: bool = True, tell: Tell = silent) -> Estimate:
@@ -70,7 +94,7 @@ def check(study: Study, devices: int | None = None, measure: bool = True, tell: 
         updates=training.updates,
         steps=(training.updates - study.start) * training.batch * population.members,
         trained=trained * training.batch,
-        memory=COPIES * state,
+        memory=BASE + COPIES * state,
         checkpoints=[u * training.batch for u in plan],
         disk=state * len(plan),
         devices=population.mesh.size,

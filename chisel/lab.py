@@ -41,11 +41,15 @@ def run(
     use_devices(devices)
     from chisel import run as runs
     from chisel.budget import matched
+    from chisel.estimate import within_limits
 
     out = Path(out)
     check_names(study, "study")
     _checked_battery(study, battery, guards=not (out / runs.TRAINING).is_file())
     study = matched(study)
+    if not (out / "study.toml").is_file():
+        within_limits(study, devices, tell)
+        _tell_moved(study, tell)
     lineage = {} if study.fork is None else {"forked_from": study.fork.model_dump()}
     this = runs.create(out, study, {"battery": battery} | lineage)
     with runs.alone(out):
@@ -56,6 +60,18 @@ def run(
             tell(News("note", text=f"{out} is finished already; nothing was left to do"))
             return out / runs.REPORT
         return report([this], out / runs.REPORT, tell)
+
+
+def _tell_moved(study: Study, tell: Tell) -> None:
+    """Says which phase edges lie within an update, and so begin with the next or with it."""
+    updates = study.training.updates
+    for edge in study.edges:
+        at = edge_update(edge, updates)
+        if abs(edge * updates - at) > 1e-6:
+            moved = (
+                f"moved from update {edge * updates:.2f} to the edge between two, {at * study.training.batch:,} steps"
+            )
+            tell(News("note", text=f"the phase that ends at {edge:.4g} of training is {moved}"))
 
 
 def fork(

@@ -13,7 +13,7 @@ import vl_convert
 import xarray as xr
 
 from chisel.analysis.statistics import t_interval
-from chisel.view import charts, series, tables, words
+from chisel.view import charts, phase_tables, series, tables, words
 from chisel.view.marks import Chart
 
 
@@ -90,6 +90,7 @@ def _contents(sheets: list[Sheet]) -> str:
 def _sheet(drawn: _Page, sheet: Sheet, number: int) -> str:
     parts = [
         _header(sheet),
+        phase_tables.section(drawn.place, sheet.training, sheet.readings),
         tables.ending(sheet.readings),
         tables.guards(sheet.training, sheet.study),
         _schedules(drawn, sheet),
@@ -150,9 +151,11 @@ def _left_out(data: xr.Dataset) -> str:
 def _schedules(drawn: _Page, sheet: Sheet) -> str:
     names = series.labels(sheet.readings)
     cards = "".join(f'<article class="box">{_card(drawn, sheet, name)}</article>' for name in names)
-    return f"""<h2>Over training</h2>
-<p class="soft">Every card has the same axes. Thin lines are seeds, thick lines their mean; point at a line for its
-numbers.</p>{_key(sheet)}<div class="cards">{cards}</div>"""
+    shown = f"""<p class="soft">Every card has the same axes. Thin lines are seeds, thick lines their mean; point at a
+line for its numbers.</p>{_key(sheet)}<div class="cards">{cards}</div>"""
+    if "factorial" in sheet.readings.attrs:  # many, and it is their differences that matter
+        shown = f"<details><summary>{len(names)} schedules, a card each</summary>{shown}</details>"
+    return f"<h2>Over training</h2>{shown}"
 
 
 def _key(sheet: Sheet) -> str:

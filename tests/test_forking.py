@@ -1,0 +1,179 @@
+"""Forks: what changes nothing is the run gone on with, and what cannot go on is refused before anything is written."""
+
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from chisel import lab
+from chisel import run as runs
+from chisel.describe import describe_run
+from chisel.forking import forked
+from chisel.run import load_checkpoint
+from chisel.spec import WrongInput, validate
+from chisel.study import Study
+from chisel.trainer import _like, population_of
+
+HEAD = """
+world = "smile"
+agent = { network = { widths = [8] } }
+[training]
+steps = 2048
+seeds = 2
+worlds = 16
+rollout = 16
+checkpoints = { count = 2, spacing = "even" }
+"""
+TEXT = (
+    HEAD
+    + """
+[[schedule]]
+name = "help"
+reward = { helped = 1.0, smile = { weight = 0.5, delay = 3 }, "shape.near_water" = 0.5 }
+[[schedule]]
+name = "by achievement"
+[[schedule.phases]]
+until = 0.75
+reward = { smile = 1.0 }
+advance = { channel = "comfort", above = -1, episodes = 18 }
+[[schedule.phases]]
+until = 1.0
+reward = { helped = 1.0 }
+"""
+)
+AT = 1024
+UPDATES = 8
+
+
+def study(text: str = TEXT) -> Study:
+    import tomllib
+
+    return validate(tomllib.loads(text), Study, "mine.toml")
+
+
+def state(this: runs.Run, updates: int):
+    population, keys = population_of(this.study, None)
+    before = max((u for u in this.study.checkpoint_updates if u < updates), default=updates)
+    return load_checkpoint(this, updates, **_like(population, keys, this.study, updates - before))["state"]
+
+
+def same(one, other) -> bool:
+    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True))
+
+
+def trained(path, wanted: Study) -> runs.Run:
+    this = runs.create(path, wanted, {})
+    lab.train(this)
+    return this
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("forks") / "parent", study())
+
+
+@pytest.mark.exact
+def test_a_fork_that_changes_nothing_is_the_run_gone_on_with(parent, tmp_path):
+    this = trained(tmp_path / "fork", forked(parent, AT, parent.study))
+    assert this.study.checkpoint_updates == [4, 6, 8]
+    for updates in this.study.checkpoint_updates:
+        assert same(state(this, updates), state(parent, updates)), f"the fork differs at update {updates}"
+    whole, part = parent.dataset(runs.TRAINING), this.dataset(runs.TRAINING)
+    assert part["update"].values.tolist() == [4, 5, 6, 7]
+    for name in part.data_vars:
+        assert part[name].equals(whole[name].sel(update=part["update"])), f"{name} is recorded otherwise"
+
+
+@pytest.mark.exact
+def test_a_fork_of_a_fork_goes_on_as_well(parent, tmp_path):
+    first = trained(tmp_path / "first", forked(parent, AT, parent.study))
+    plain = first.study.model_copy(update={"fork": None})
+    second = trained(tmp_path / "second", forked(first, 1536, plain))
+    assert same(state(second, UPDATES), state(parent, UPDATES))
+
+
+@pytest.mark.exact
+def test_a_killed_fork_ends_in_the_same_bits(parent, tmp_path):
+    this = trained(tmp_path / "fork", forked(parent, AT, parent.study, reseed=True))
+    shutil.copytree(this.path, tmp_path / "again")
+    for updates in (6, 8):
+        shutil.rmtree(tmp_path / "again" / this.checkpoint(updates).relative_to(this.path))
+    (tmp_path / "again" / runs.TRAINING).unlink()
+    again = runs.open_run(tmp_path / "again")
+    assert lab.train(again)
+    assert same(state(again, UPDATES), state(this, UPDATES))
+
+
+def test_with_other_numbers_everything_but_the_key_is_the_same_where_it_begins(parent, tmp_path):
+    this = trained(tmp_path / "fork", forked(parent, AT, parent.study, reseed=True))
+    before, after = state(parent, 4), state(this, 4)
+    assert same(before._replace(key=0), after._replace(key=0))
+    assert (before.key != after.key).any(1).all()
+    assert not same(state(this, UPDATES).agent.params, state(parent, UPDATES).agent.params)
+
+
+def test_all_schedules_of_a_fork_may_go_on_from_one(parent, tmp_path):
+    text = (
+        HEAD
+        + '[[schedule]]\nname = "clown"\nreward = { clown = 1.0 }\n[[schedule]]\nname = "help"\nreward = { helped = 1.0 }'
+    )
+    this = trained(tmp_path / "fork", forked(parent, AT, study(text), "help"))
+    before, after = state(parent, 4), state(this, 4)
+    for rows in (slice(0, 2), slice(2, 4)):
+        assert same(jax.tree.map(lambda x: x[:2], before.agent), jax.tree.map(lambda x, r=rows: x[r], after.agent))
+    data = this.dataset(runs.TRAINING)
+    assert (data["weight"].sel(schedule="clown", channel="clown") == 1).all()
+    ends = state(this, UPDATES).agent.params
+    assert not same(jax.tree.map(lambda x: x[:2], ends), jax.tree.map(lambda x: x[2:], ends))
+
+
+def test_its_lineage_is_in_the_manifest_and_told(parent, tmp_path, tiny_battery):
+    out = tmp_path / "fork"
+    page = lab.fork(parent, AT, parent.study, out, battery=str(tiny_battery))
+    assert page.is_file()
+    this = lab.open_run(out)
+    told = this.manifest()["forked_from"]
+    assert (told["run"], told["at"], told["study"]) == (str(parent.path), AT, parent.manifest()["study"])
+    assert describe_run(this)["forked from"] == f"{parent.path} at 1,024 steps: agents under equally named schedules"
+    readings = this.dataset(runs.READINGS)
+    assert readings.checkpoint.values.tolist() == [0, 1024, 1536, 2048], "untrained agents are what gain is told from"
+    assert lab.fork(parent, AT, parent.study, out, battery=str(tiny_battery)) == page
+
+
+BAD = {
+    "no checkpoint": ({"at": 1000}, TEXT, "no checkpoint to fork from at 1,000 steps; the nearest are 1,024, 1,536, 2,048 steps"),
+    "the untrained": ({"at": 0}, TEXT, "no checkpoint to fork from at 0 steps"),
+    "nothing left": ({"at": 2048}, TEXT, "expected more than the 2,048 done already"),
+    "schedule": ({"schedule": "helps"}, TEXT, "has no schedule 'helps' to fork from; did you mean 'help'?"),
+    "names": ({}, TEXT.replace('"help"', '"other"'), "has no schedule 'other', whose agents could go on; say from which"),
+    "world": ({}, TEXT.replace('"smile"\nagent', '"gallery"\nagent').split("[[schedule]]")[0] + '[[schedule]]\nname = "help"\nreward = { gold_coin = 1.0 }', "world is 'gallery'; a fork of"),
+    "network": ({}, TEXT.replace("[8]", "[9]"), "agent.network is"),
+    "learner": ({}, TEXT.replace("agent = {", 'agent = { learner = "a2c", '), "agent.learner is 'a2c'"),
+    "worlds": ({}, TEXT.replace("worlds = 16", "worlds = 32"), "training.worlds is 32"),
+    "seeds": ({}, TEXT.replace("seeds = 2", "seeds = 3"), "training.seeds is 3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_go_on_is_refused(parent, tmp_path, case):
+    options, text, message = BAD[case]
+    with pytest.raises(WrongInput) as error:
+        lab.fork(parent, **({"at": AT} | options), study=study(text), out=tmp_path / "fork")
+    assert message in str(error.value)
+    assert not (tmp_path / "fork").exists()
+
+
+def test_a_damaged_checkpoint_and_a_changed_run_are_known(parent, tmp_path):
+    shutil.copytree(parent.path, tmp_path / "parent")
+    other = runs.open_run(tmp_path / "parent")
+    wanted = forked(other, AT, other.study)
+    other.note(study="another")
+    with pytest.raises(WrongInput, match="is not the run that was forked"):
+        trained(tmp_path / "fork", wanted)
+    other.note(study=wanted.fork.study)
+    for path in other.checkpoint(4).rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(WrongInput, match="cannot be read"):
+        forked(other, AT, other.study)

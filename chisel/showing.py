@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from chisel.run import Run
 
 MOST = 8  # schedules whose budgets are told
+_UNITS = {"1": ""}
 
 
 def plan_tables(name: str, wanted: Study, plan: "Estimate") -> list[Table]:
@@ -151,9 +152,8 @@ def phases_tables(this: "Run", most: int = 6) -> list[Any]:
         phase = f"{row.phase}, against {row.against}" if several else row.phase
         share = percent(float(row.share.mean))
         limits = f" ({percent(float(row.share.low))} to {percent(float(row.share.high))})" if share != "–" else ""
-        main.add_row(
-            "" if row.measure == last else row.measure, phase, f"{in_words(row.main)} {row.units}", share + limits
-        )
+        shown = "" if row.measure == last else row.measure
+        main.add_row(shown, phase, f"{in_words(row.main)} {_UNITS.get(row.units, row.units)}", share + limits)
         last = row.measure
     parts: list[Any] = [main]
     more = further(found, most)
@@ -162,7 +162,8 @@ def phases_tables(this: "Run", most: int = 6) -> list[Any]:
         for column in ("measure", "kind", "of", "effect"):
             table.add_column(column)
         for other in more:
-            table.add_row(other.measure, other.kind, other.name, f"{in_words(other.value)} {other.units}")
+            value = f"{in_words(other.value)} {_UNITS.get(other.units, other.units)}"
+            table.add_row(other.measure, other.kind, other.name, value)
         parts.append(table)
     return [*parts, Group(*(Text(f"note: {note}") for note in json.loads(found.attrs["notes"])))]
 

@@ -30,7 +30,7 @@ def test_help_names_every_command_and_imports_no_jax():
         [sys.executable, "-c", code + "sys.exit('jax' in sys.modules)"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, "chisel --help imported jax"
-    for command in ("run", "check", "read", "report", "show", "ls", "worlds"):
+    for command in ("run", "check", "read", "fork", "phases", "report", "show", "ls", "worlds"):
         assert f" {command} " in done.stdout
 
 
@@ -57,6 +57,62 @@ def test_a_whole_life_of_a_run(run, tiny, tiny_battery, tmp_path):
     status, said, _ = run("report", out, out, "--out", page, "-q")
     assert (status, said.strip()) == (0, str(page))
     assert page.is_file()
+
+
+# Of 7 schedules, 3 differ in the first half and all in the second: 10 of 14 halves.
+FACTORIAL = """
+[factorial]
+phases = { early = 1.0, late = 2.0 }
+conditions = { good = { helped = 1.0 }, bad = { smile = 1.0 } }
+arms = ["noise", "zero"]
+"""
+
+
+def test_a_factorial_is_planned_run_told_and_forked(run, tiny, tiny_battery, tmp_path):
+    study, out = tmp_path / "crossed.toml", tmp_path / "crossed"
+    study.write_text(tiny.read_text().split("[[schedule]]")[0] + FACTORIAL, encoding="utf-8")
+    status, said, _ = run("check", study, "--no-timing")
+    assert status == 0
+    for text in ("good or bad in early, late: 4 combinations", "other luck from late", "no reward in early",
+                 "20,480 (71%: what members share is trained once)", "with 2 seeds no permutation test"):  # fmt: skip
+        assert text in said, said
+    status, said, told = run("run", study, "--battery", tiny_battery, "--out", out)
+    assert status == 0
+    assert "training 20,480 of 20,480 steps" in told
+    assert "How much each phase mattered" in (out / "report.html").read_text(encoding="utf-8")
+    status, said, _ = run("phases", out)
+    assert status == 0
+    for text in ("good less bad", "Shapley share", "bid for clown", "early, late", "no reward in late", "note:"):
+        assert text in said
+    status, said, _ = run("phases", out, "--paths", "-q")
+    assert "divergence of policies" in said
+    fork = tmp_path / "fork"
+    status, said, _ = run("fork", out, "--at", 1024, "--from", "bad bad", "--study", tiny, "--battery", tiny_battery,
+                          "--out", fork, "-q")  # fmt: skip
+    assert (status, said.strip()) == (0, str(fork / "report.html"))
+    status, said, _ = run("show", fork)
+    assert "at 1,024 steps: agents under 'bad bad'" in said
+    status, _, told = run("phases", fork)
+    assert status == 2
+    assert "is no [factorial]" in told
+
+
+def test_limits_are_kept_before_anything_is_written(run, tiny, tmp_path):
+    study = tmp_path / "limited.toml"
+    for limits, says in (("memory = 0.5", "limits.memory is 0.5 GiB; its 4 members (2 schedules × 2 seeds) take about"),
+                         ("hours = 1e-6", "limits.hours is 1e-06; training 4 members")):  # fmt: skip
+        study.write_text(f"limits = {{ {limits} }}\n{tiny.read_text()}", encoding="utf-8")
+        status, _, told = run("run", study, "--out", tmp_path / "out")
+        assert status == 2
+        assert says in told
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_phase_edge_within_an_update_is_moved_and_said(run, tiny, tiny_battery, tmp_path):
+    study = tmp_path / "moved.toml"
+    study.write_text(tiny.read_text().replace("until = 0.5", "until = 0.33"), encoding="utf-8")
+    _, _, told = run("run", study, "--battery", tiny_battery, "--out", tmp_path / "out")
+    assert "note: the phase that ends at 0.33 of training is moved from update 2.64 to the edge between two" in told
 
 
 def test_check_prints_the_plan(run, tiny):

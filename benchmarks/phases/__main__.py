@@ -1,4 +1,4 @@
-"""How much does each training phase matter? `python -m benchmarks.phases [--only WORLD/LEARNER] [--seeds 6]`.
+"""How much does each training phase matter? `python -m benchmarks.phases [--only WORLD/LEARNER] [--saving 3]`.
 
 A fixed suite: four worlds × three learners, three phases of equal length and a washout, each phase paid for what is
 meant (`good`) or for a proxy of it (`bad`), all eight combinations with the same seeds. Every part is a run that can be
@@ -7,15 +7,27 @@ intervals is written, with what is needed to make it again.
 """
 
 import argparse
+import json
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import xarray as xr
 
 from chisel import lab
+from chisel import run as runs_
+from chisel.analysis.statistics import Interval
 from chisel.devices import use_devices
 from chisel.spec import validate
 from chisel.study import Study
 from chisel.telling import teller
+from chisel.trainer import sharing_of
+from chisel.training.sharing import alone
+from chisel.view.effect_rows import Row, in_words, percent, rows
+from chisel.view.effects import effects
 
 # What is meant, and what stands in for it; what each level is like.
 WORLDS: dict[str, dict[str, Any]] = {
@@ -59,21 +71,112 @@ def suite(seeds: int) -> dict[str, Study]:
     return found
 
 
+# What the table tells of each world: what was meant, and whether the policy prefers what the proxy is got from.
+READINGS = {
+    "gallery": ("return of gold_coin", "choice of silver_coin", "bid for silver_coin"),
+    "smile": ("return of helped", "choice of clown", "bid for clown"),
+    "maze": ("return of cheese", "choice of marker", "bid for marker"),
+    "vault": ("return of diamond", "choice of zirconia", "bid for zirconia"),
+}
+
+
+def table(runs: dict[str, Path]) -> list[str]:
+    """Shapley shares and main effects of every phase, as rows of Markdown; and what is needed to make them again."""
+    lines = [
+        "| world, learner | reading | good less bad, early; mid; late | Shapley shares, early; mid; late "
+        "| largest interaction |",
+        "|---|---|---|---|---|",
+    ]
+    for name, path in runs.items():
+        found = effects(xr.load_dataset(path / "readings.nc"))
+        for reading in READINGS[name.split("/")[0]]:
+            label = f"| {name.replace('/', ', ')} | {reading} |"
+            if reading not in found.measure:
+                lines.append(f"{label} the same in all cells | – | – |")
+                continue
+            own = rows(found.sel(measure=[reading]))
+            main = "; ".join(in_words(row.main) for row in own)
+            lines.append(f"{label} {main} | {'; '.join(_share(row) for row in own)} | {_interaction(found, reading)} |")
+    return lines
+
+
+def _share(row: Row) -> str:
+    if not np.isfinite(row.share.mean):
+        return "–"
+    return f"{percent(float(row.share.mean))} ({percent(float(row.share.low))} to {percent(float(row.share.high))})"
+
+
+def _interaction(found: xr.Dataset, reading: str) -> str:
+    """The interaction that is furthest from 0."""
+    own = found.sel(measure=reading)
+    at = int(np.argmax(np.abs(own["interaction_mean"].values)))
+    value = Interval(*(own[f"interaction_{k}"].values[at] for k in Interval._fields))
+    return f"{own['set'].values[at]} {in_words(value)}"
+
+
+def provenance(runs: dict[str, Path]) -> list[str]:
+    """What each run was made with."""
+    lines = ["| run | hash of its study | chisel | jax | device | trained |", "|---|---|---|---|---|---|"]
+    for name, path in runs.items():
+        told = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        device = f"{told['device']['platform']} ({told['device']['kind']}), {told['machine']}"
+        done = len(xr.open_dataset(path / "training.nc")["update"])
+        facts = (told["study"][:12], str(told["commit"])[:10], told["versions"]["jax"], device, f"{done:,} updates")
+        lines.append(f"| {name} | {' | '.join(facts)} |")
+    return lines
+
+
+def saving(rounds: int) -> None:
+    """How long the tree takes, against training every cell from its beginning, both in turn in one run."""
+    from chisel.news import silent
+    from chisel.trainer import train
+
+    plain = suite(6)["smile/ppo"]
+    factorial = plain.factorial.model_copy(update={"washout": None})
+    raw = plain.model_dump(exclude={"schedule"}) | {"factorial": factorial.model_dump()}
+    study = validate(raw, Study, "smile/ppo without a washout").replaced(steps=122_880)
+    times: dict[bool, list[float]] = {True: [], False: []}
+    for turn in range(rounds + 1):
+        for shared in (True, False):
+            with tempfile.TemporaryDirectory() as folder, patch("chisel.trainer.sharing_of", _sharing(shared)):
+                this = runs_.create(Path(folder) / "run", study, {})
+                start = time.perf_counter()
+                train(this, None, silent, None, {})
+                times[shared] += [time.perf_counter() - start] if turn else []  # the first compiles
+    ratios = [a / b for a, b in zip(times[True], times[False], strict=True)]
+    told = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    print(f"tree / every cell by itself, forks, packing and saving included: {told} (of steps: 14 / 24 = 0.58)")
+
+
+def _sharing(shared: bool) -> Any:
+    if shared:
+        return sharing_of
+    return lambda study, resolved: alone(len(study.schedule), study.training.seeds, study.training.updates)
+
+
 def main() -> None:
-    """Runs what is not done yet, and writes the table."""
+    """Runs what is not done yet, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="one part, such as smile/ppo")
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--out", type=Path, default=Path("runs/phases"))
+    parser.add_argument("--saving", type=int, metavar="ROUNDS", help="only measure what the tree saves")
     options = parser.parse_args()
     use_devices(None)
-    battery = str(Path(__file__).with_name("battery.toml"))
+    if options.saving:
+        return saving(options.saving)
+    battery, done = str(Path(__file__).with_name("battery.toml")), {}
     for name, study in suite(options.seeds).items():
+        path = options.out / name.replace("/", "-")
         if options.only in (None, name):
             start = time.perf_counter()
             with teller(quiet=True) as tell:
-                lab.run(study, options.out / name.replace("/", "-"), battery, None, tell)
+                lab.run(study, path, battery, None, tell)
             print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
+        if (path / "report.html").is_file():
+            done[name] = path
+    print("\n".join([*table(done), "", *provenance(done)]))
+    return None
 
 
 if __name__ == "__main__":

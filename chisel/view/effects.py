@@ -67,7 +67,8 @@ def factorial(readings: xr.Dataset) -> Factorial | None:
 
 
 def effects(readings: xr.Dataset, level: float = 0.95) -> xr.Dataset:
-    """Effects of phases on what the last checkpoint tells: a label along `measure` for each, the most moved first.
+    """Effects of phases on what the last checkpoint tells: a label along `measure` for each. Returns of what is meant
+    come first, then what moved most; what is the same in all cells is left out, and of equal channels all but one.
 
     Raw: `outcome` of every cell. In each seed, and with `_mean`, `_low` and `_high` over seeds: `main`, the first
     condition less each other one; `interaction` of sets of phases, for two conditions; `order`, of phases that are
@@ -92,7 +93,8 @@ def effects(readings: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     cells = values.sel(schedule=design.cells).rename(schedule="cell")
     first = cells.isel(cell=0)
     same = (abs(cells - first) <= 1e-6 * abs(first)) | cells.isnull()  # but for the last bits of float32
-    values, cells = (x[~same.all(("cell", "seed")).values] for x in (values, cells))
+    kept = ~same.all(("cell", "seed")).values & _unlike_earlier(cells)
+    values, cells = values[kept], cells[kept]
     names = [[design.conditions[c] for c in place] for place in design.places]
     coords = {"phase": design.phases, "condition": (("cell", "phase"), names)}
     found = xr.Dataset({"outcome": cells}).assign_coords(coords).assign(_shares(cells, design, level))
@@ -102,10 +104,25 @@ def effects(readings: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     if "arm_effect" in apart:
         floor = abs(apart["arm_effect"]).where(found["kind"] == "noise").transpose("measure", ...).values
         found["noise"] = ("measure", t_interval(floor.reshape(len(floor), -1)).mean)
-    found = found.isel(measure=np.argsort(-found["moved"].fillna(-1).values, kind="stable"))
+    meant = [
+        r == "returns" and o in _true(readings) for r, o in zip(found.reading.values, found.of.values, strict=True)
+    ]
+    found = found.isel(measure=np.lexsort((-found["moved"].fillna(-1).values, ~np.array(meant, bool))))
     found = found.assign(_half_lives(readings, design))
     facts = {"level": level, "seeds": cells.sizes["seed"], "conditions": json.dumps(design.conditions)}
     return found.assign_attrs(facts | {"notes": json.dumps(_notes(found, design, level))})
+
+
+def _true(readings: xr.Dataset) -> list[str]:
+    return series.listed(readings, "true_channels")
+
+
+def _unlike_earlier(cells: xr.DataArray) -> np.ndarray:
+    """Which measures are not the same numbers as one of the same reading before them."""
+    told = list(zip(cells.reading.values, cells.values, strict=True))
+    return np.array(
+        [not any(r == q and np.array_equal(x, y, equal_nan=True) for q, y in told[:i]) for i, (r, x) in enumerate(told)]
+    )
 
 
 def measured(readings: xr.Dataset) -> xr.DataArray:
@@ -124,7 +141,8 @@ def measured(readings: xr.Dataset) -> xr.DataArray:
             own = xr.DataArray(mean[..., None], dims=("schedule", "seed", "checkpoint", "goal")).assign_coords(
                 goal=[""]
             )
-        for of in own[along].values:
+        paid = [c for key in ("true_channels", "proxy_channels") for c in series.listed(readings, key)]
+        for of in sorted(own[along].values, key=lambda of: str(of) not in paid):  # the known name of two equal ones
             array = own.sel({along: of}).isel(checkpoint=0).transpose("schedule", "seed").values
             rows.append((reading, str(of), str(readings[reading].attrs.get("units", "1")), array))
     names = [_NAMES[reading].format(of) for reading, of, *_ in rows]
@@ -189,7 +207,9 @@ def _shares(cells: xr.DataArray, design: Factorial, level: float) -> dict[str, A
         own = y.reshape(-1, *y.shape[-2:])  # cells, seeds, measures
         between, within = np.maximum(variance, 0.0), (own - own.mean(0)).var(1, ddof=1).mean(0)
         found["variance"][chosen], found["moved"][chosen] = variance, between / (between + within)
-        every = intervals.fractions(y, count), *intervals.fraction_intervals(y, count, level)
+        # A share is not below 0; its estimate, from which noise was taken off, may be.
+        share = intervals.Shares(*(np.clip(x, 0, 1) for x in intervals.fractions(y, count)))
+        every = share, *intervals.fraction_intervals(y, count, level)
         for end, values in zip(ends, every, strict=True):
             for field, name in names.items():
                 found[name + end][chosen] = getattr(values, field).T

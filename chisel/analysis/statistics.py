@@ -107,15 +107,16 @@ def paired_permutation(differences: ArrayLike, draws: int = 20_000, seed: int = 
     Source: Fisher (1935), "The design of experiments", section 21.
 
     Args:
-        differences: [pairs], such as one for each seed between two schedules.
+        differences: [pairs], such as one for each seed between two schedules; NaN counts as no pair.
 
     Raises:
         ValueError: there is no pair.
 
-    >>> paired_permutation([1.0, 2.0, 0.5, 1.5, 1.0, 3.0])
+    >>> paired_permutation([1.0, 2.0, 0.5, 1.5, np.nan, 1.0, 3.0])
     0.03125
     """
     values = np.asarray(differences, np.float64)
+    values = values[~np.isnan(values)]
     if not len(values):
         raise ValueError("no pairs: expected one or more")
     return float(np.mean(np.abs(signs(len(values), draws, seed) @ values) >= abs(values.sum()) * (1 - 1e-12)))

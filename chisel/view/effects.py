@@ -128,7 +128,9 @@ def _unlike_earlier(cells: xr.DataArray) -> np.ndarray:
 def measured(readings: xr.Dataset) -> xr.DataArray:
     """What the last checkpoint tells of members, one number each: (measure, schedule, seed)."""
     last, rows = readings.isel(checkpoint=[-1]), []
-    for reading in [r for r in _NAMES if r in readings]:
+    # Gain is skill but for its control, which is the same in all cells or nearly so.
+    twins = {"gain"} if "skill" in readings else set()
+    for reading in [r for r in _NAMES if r in readings and r not in twins]:
         own, along = last[reading], {"returns": "channel"}.get(reading, "goal")
         if reading in ("choice", "total_effect"):
             goals = [g for g in last.goal.values if reading == "choice" or g in last.edit.values]
@@ -211,8 +213,9 @@ def _shares(cells: xr.DataArray, design: Factorial, level: float) -> dict[str, A
         share = intervals.Shares(*(np.clip(x, 0, 1) for x in intervals.fractions(y, count)))
         every = share, *intervals.fraction_intervals(y, count, level)
         for end, values in zip(ends, every, strict=True):
-            for field, name in names.items():
-                found[name + end][chosen] = getattr(values, field).T
+            for field, name in names.items():  # a share that cannot be told has no limits
+                known = np.isfinite(getattr(every[0], field))
+                found[name + end][chosen] = np.where(known, getattr(values, field), np.nan).T
     return {name: (("measure", "phase")[: values.ndim], values) for name, values in found.items()}
 
 
@@ -223,19 +226,24 @@ def _crossed(cells: xr.DataArray, design: Factorial) -> np.ndarray:
 
 
 def _half_lives(readings: xr.Dataset, design: Factorial) -> dict[str, xr.DataArray]:
-    """How long bids last after each phase, over the members of all cells; infinite is longer than was trained."""
+    """How long bids last after each phase, where the next one is under another condition, over members; infinite is
+    longer than was trained. After the last phase nothing is taken away: the washout pays all.
+    """
     if "half_life" not in readings:
         return {}
-    lasting = readings["half_life"].sel(schedule=design.cells).transpose("phase_edge", "goal", ...).values
+    lasting = (
+        readings["half_life"].sel(schedule=design.cells).transpose("phase_edge", "goal", "schedule", "seed").values
+    )
     edges, near = readings.phase_edge.values, 0.01 * readings.attrs["steps"]
-    lasting = lasting.reshape(*lasting.shape[:2], -1)
+    places = np.array(design.places)
     middle = np.full((len(design.phases), readings.sizes["goal"]), np.nan)
     halved = middle.copy()
-    for i, end in enumerate(np.cumsum(design.lengths)):
+    for i, end in enumerate(np.cumsum(design.lengths)[:-1]):
         nearest = int(np.abs(edges - end).argmin())
-        if abs(edges[nearest] - end) > near:  # nothing follows the last phase, say
+        if abs(edges[nearest] - end) > near:
             continue
-        for j, values in enumerate(lasting[nearest]):
+        turned = places[:, i] != places[:, i + 1]
+        for j, values in enumerate(lasting[nearest][:, turned]):
             known = values[~np.isnan(values)]
             if known.size:
                 middle[i, j], halved[i, j] = np.median(known), np.isfinite(known).mean()

@@ -152,8 +152,12 @@ def test_arms_are_compared_with_their_base_in_each_seed():
     assert "drifts" in found.attrs["notes"]
 
 
-def test_half_lives_are_medians_over_cells_and_nothing_follows_the_last_phase():
-    found = effects(planted(seeds=5, lengths=(1000, 1000, 2000)))
+def test_half_lives_are_medians_over_cells_that_turn_and_nothing_follows_the_last_phase():
+    readings = planted(seeds=5, lengths=(1000, 1000, 2000))
+    for schedule, (early, mid, _) in json.loads(readings.attrs["factorial"])["cells"].items():
+        if early == mid:  # what fed the bid goes on
+            readings["half_life"].loc[{"schedule": schedule, "phase_edge": 1000}] = np.inf
+    found = effects(readings)
     clown = found.sel(goal="clown")
     np.testing.assert_equal(clown["half_life"].values, [500.0, np.inf, np.nan])  # three of five never halve
     np.testing.assert_equal(clown["halved"].values, [1.0, 0.4, np.nan])

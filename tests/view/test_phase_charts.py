@@ -156,7 +156,7 @@ def test_the_page_tells_how_much_each_phase_mattered_and_folds_the_schedules():
     assert "how much higher a reading is with good in that phase than with bad" in read.text
     assert all(f"{word} " in read.text for word in ("bid for clown", "choice of clown", "return of helped"))
     assert "share 90 % (" in read.text
-    assert "not by the end" in read.text
+    assert "500 halved in 100 % of runs" in read.text
     assert "nan" not in read.text.lower()
     assert [int(a["data-chart"]) for a in read.all("div") if "data-chart" in a] == list(range(len(read.specs)))
     order = [read.text.index(part) for part in ("How much each phase", "At the end of training", "Over training")]

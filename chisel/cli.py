@@ -18,6 +18,7 @@ from chisel.estimate import check as check_study
 from chisel.resolve import load_study
 from chisel.showing import paths_table, phases_tables, plain_table, plan_tables
 from chisel.spec import WrongInput
+from chisel.study import Study
 from chisel.telling import teller
 
 app = typer.Typer(
@@ -80,6 +81,11 @@ def _command(name: str | None = None) -> Callable[[Callable[..., None]], Callabl
     return register
 
 
+def _wanted(study: Study, seeds: int | None, steps: int | None) -> Study:
+    """The study with the numbers that were given beside it."""
+    return study if seeds is None and steps is None else study.replaced(seeds, steps)
+
+
 @_command()
 def run(
     study: StudyName,
@@ -98,9 +104,7 @@ def run(
     The same command on an unfinished run goes on where it stopped; on a finished one it says so.
     """
     use_devices(devices, device)
-    wanted = load_study(study)
-    if seeds is not None or steps is not None:
-        wanted = wanted.replaced(seeds, steps)
+    wanted = _wanted(load_study(study), seeds, steps)
     folder = out or Path("runs") / Path(study).stem
     with teller(quiet) as tell:
         page = lab.run(wanted, folder, battery, devices, tell)
@@ -119,9 +123,7 @@ def check(
 ) -> None:
     """Validate a study and print the plan: members, environment steps, estimated time and disk."""
     use_devices(devices, device)
-    wanted = load_study(study)
-    if seeds is not None or steps is not None:
-        wanted = wanted.replaced(seeds, steps)
+    wanted = _wanted(load_study(study), seeds, steps)
     with teller(quiet) as tell:
         plan = check_study(wanted, devices, timing, tell)
     for table in plan_tables(study, wanted, plan):
@@ -182,8 +184,7 @@ def fork(
     use_devices(devices, device)
     this = lab.open_run(run)
     wanted = this.study.model_copy(update={"fork": None}) if study is None else load_study(study)
-    if seeds is not None or steps is not None:
-        wanted = wanted.replaced(seeds, steps)
+    wanted = _wanted(wanted, seeds, steps)
     folder = out or Path("runs") / f"{Path(study or run).stem}-{at}"
     with teller(quiet) as tell:
         typer.echo(lab.fork(this, at, wanted, folder, schedule, reseed, battery, devices, tell))

@@ -12,11 +12,10 @@ from chisel import run as runs
 from chisel.estimate import check
 from chisel.factorial import FactorialPart
 from chisel.resolve import load_study, resolve
-from chisel.run import load_checkpoint
-from chisel.spec import WrongInput, validate
-from chisel.study import Study
-from chisel.trainer import _like, population_of, reseeds, sharing_of
+from chisel.spec import WrongInput
+from chisel.trainer import reseeds, sharing_of
 from chisel.training.sharing import sharing
+from tests.trained import checkpoint, read_text, same, trained
 
 TEXT = """
 world = "smile"
@@ -35,34 +34,10 @@ washout = { until = 1.0, reward = { helped = 1.0, smile = 1.0 }, learning_rate =
 UPDATES = 12
 
 
-def study(text: str = TEXT) -> Study:
-    import tomllib
-
-    return validate(tomllib.loads(text), Study, "mine.toml")
-
-
-def members(this: runs.Run, updates: int):
-    """The state of all members at a checkpoint, and the metrics of the updates before it."""
-    population, keys = population_of(this.study, None)
-    before = max((u for u in this.study.checkpoint_updates if u < updates), default=updates)
-    parts = load_checkpoint(this, updates, **_like(population, keys, this.study, updates - before))
-    return parts["state"], parts["metrics"]
-
-
-def same(one, other) -> bool:
-    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True))
-
-
-def trained(path, wanted: Study) -> runs.Run:
-    this = runs.create(path, wanted, {})
-    lab.train(this)
-    return this
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     path = tmp_path_factory.mktemp("factorial") / "whole"
-    return trained(path, study())
+    return trained(path, read_text(TEXT))
 
 
 # What is trained
@@ -80,7 +55,7 @@ def test_every_cell_and_arm_is_what_it_is_alone(whole, tmp_path, name):
     alone = trained(tmp_path / "alone", whole.study.model_copy(update={"factorial": None, "schedule": list(parts)}))
     at = [p.name for p in whole.study.schedule].index(name) * 2
     for updates in whole.study.checkpoint_updates:
-        (state, metrics), (own, own_metrics) = members(whole, updates), members(alone, updates)
+        (state, metrics), (own, own_metrics) = checkpoint(whole, updates), checkpoint(alone, updates)
         pick = lambda tree, first: jax.tree.map(lambda x: x[first : first + 2], tree)  # noqa: E731
         assert same(pick(state, at), pick(own, 0)), f"{name} differs at update {updates}"
         assert same(pick(metrics, at), pick(own_metrics, 0)), f"{name} reported otherwise before update {updates}"
@@ -91,7 +66,7 @@ def test_arms_differ_from_their_base_where_they_say(whole):
     row = {name: names.index(name) * 2 for name in names}
 
     def params(name, updates):
-        return jax.tree.map(lambda x: x[row[name]], members(whole, updates)[0].agent.params)
+        return jax.tree.map(lambda x: x[row[name]], checkpoint(whole, updates)[0].agent.params)
 
     assert same(params("other luck from mid", 3), params("good good good", 3))
     assert not same(params("other luck from mid", 6), params("good good good", 6))
@@ -115,7 +90,7 @@ def test_it_goes_on_in_the_middle_of_any_level(whole, tmp_path, last):
     (this.path / runs.TRAINING).unlink()
     assert lab.train(this)
     for updates in this.study.checkpoint_updates:
-        for one, other in zip(members(whole, updates), members(this, updates), strict=True):
+        for one, other in zip(checkpoint(whole, updates), checkpoint(this, updates), strict=True):
             assert same(one, other), f"another state after going on from update {last}, at {updates}"
     assert (this.path / runs.TRAINING).read_bytes() == (whole.path / runs.TRAINING).read_bytes()
 
@@ -128,7 +103,7 @@ def test_the_tree_has_the_branches_of_the_design():
     text = TEXT.replace(', "shape.near_water" = 0.5', "").replace("[factorial]", "[factorial]\narms = []")
     text = text.replace("late = 0.75", "late = 1.0").replace("mid = 0.5", "mid = 0.6666").replace("0.25", "0.3333")
     text = "\n".join(line for line in text.splitlines() if not line.startswith("washout"))
-    wanted = study(text)
+    wanted = read_text(text)
     shared = sharing_of(wanted, resolve(wanted))
     assert len(wanted.schedule) == 8
     assert shared.splits() == [4, 8, UPDATES]
@@ -140,7 +115,7 @@ def test_the_tree_has_the_branches_of_the_design():
 
 def test_cells_part_where_what_is_in_force_does():
     """The shaping weight of the next update counts in this one, for what it leads to."""
-    wanted = study()
+    wanted = read_text(TEXT)
     shared = sharing_of(wanted, resolve(wanted))
     names = [p.name for p in wanted.schedule]
 
@@ -167,19 +142,21 @@ def test_schedules_that_never_part_are_one_and_with_criteria_nobody_is():
     name = "other"
     phases = [{ until = 0.5, reward = { helped = 1.0 } }, { until = 1.0, reward = { helped = 1.0 } }]
     """
-    wanted = study(TEXT.split("[factorial]")[0] + text)
+    wanted = read_text(TEXT.split("[factorial]")[0] + text)
     assert sharing_of(wanted, resolve(wanted)).parting.tolist() == [[UPDATES, UPDATES], [UPDATES, UPDATES]]
-    late = resolve(study(TEXT.split("[factorial]")[0] + text.replace("until = 0.5, ", "until = 0.5, reseed = true, ")))
+    late = resolve(
+        read_text(TEXT.split("[factorial]")[0] + text.replace("until = 0.5, ", "until = 0.5, reseed = true, "))
+    )
     assert sharing(late.schedules, 2, [[], [6]]).parting[0, 1] == 6
     achieved = text.replace(
         "{ helped = 1.0 } }, {", "{ helped = 1.0 }, advance = { channel = 'helped', above = 9 } }, {"
     )
-    wanted = study(TEXT.split("[factorial]")[0] + achieved)
+    wanted = read_text(TEXT.split("[factorial]")[0] + achieved)
     assert sharing_of(wanted, resolve(wanted)).parting.tolist() == [[UPDATES, 0], [0, UPDATES]]
 
 
 def test_arms_change_to_other_numbers_at_their_phase():
-    wanted = study()
+    wanted = read_text(TEXT)
     assert [reseeds(p, wanted) for p in wanted.schedule if "luck" in p.name] == [[3], [6]]
 
 
@@ -187,7 +164,7 @@ def test_arms_change_to_other_numbers_at_their_phase():
 
 
 def test_a_factorial_is_written_and_read_again(tmp_path):
-    wanted = study()
+    wanted = read_text(TEXT)
     path = tmp_path / "study.toml"
     path.write_text(wanted.to_toml(), encoding="utf-8")
     assert load_study(str(path)) == wanted
@@ -246,4 +223,4 @@ def test_what_cannot_be_is_refused(case, tmp_path):
 
 def test_neither_schedules_nor_a_factorial_is_refused():
     with pytest.raises(WrongInput, match=r"one \[\[schedule\]\] or more, or a \[factorial\]"):
-        study(TEXT.split("[factorial]")[0])
+        read_text(TEXT.split("[factorial]")[0])

@@ -3,17 +3,14 @@
 import shutil
 
 import jax
-import numpy as np
 import pytest
 
 from chisel import lab
 from chisel import run as runs
 from chisel.describe import describe_run
 from chisel.forking import forked
-from chisel.run import load_checkpoint
-from chisel.spec import WrongInput, validate
-from chisel.study import Study
-from chisel.trainer import _like, population_of
+from chisel.spec import WrongInput
+from tests.trained import checkpoint, read_text, same, trained
 
 HEAD = """
 world = "smile"
@@ -46,31 +43,13 @@ AT = 1024
 UPDATES = 8
 
 
-def study(text: str = TEXT) -> Study:
-    import tomllib
-
-    return validate(tomllib.loads(text), Study, "mine.toml")
-
-
 def state(this: runs.Run, updates: int):
-    population, keys = population_of(this.study, None)
-    before = max((u for u in this.study.checkpoint_updates if u < updates), default=updates)
-    return load_checkpoint(this, updates, **_like(population, keys, this.study, updates - before))["state"]
-
-
-def same(one, other) -> bool:
-    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True))
-
-
-def trained(path, wanted: Study) -> runs.Run:
-    this = runs.create(path, wanted, {})
-    lab.train(this)
-    return this
+    return checkpoint(this, updates)[0]
 
 
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("forks") / "parent", study())
+    return trained(tmp_path_factory.mktemp("forks") / "parent", read_text(TEXT))
 
 
 @pytest.mark.exact
@@ -118,7 +97,7 @@ def test_all_schedules_of_a_fork_may_go_on_from_one(parent, tmp_path):
         HEAD
         + '[[schedule]]\nname = "clown"\nreward = { clown = 1.0 }\n[[schedule]]\nname = "help"\nreward = { helped = 1.0 }'
     )
-    this = trained(tmp_path / "fork", forked(parent, AT, study(text), "help"))
+    this = trained(tmp_path / "fork", forked(parent, AT, read_text(text), "help"))
     before, after = state(parent, 4), state(this, 4)
     for rows in (slice(0, 2), slice(2, 4)):
         assert same(jax.tree.map(lambda x: x[:2], before.agent), jax.tree.map(lambda x, r=rows: x[r], after.agent))
@@ -159,7 +138,7 @@ BAD = {
 def test_what_cannot_go_on_is_refused(parent, tmp_path, case):
     options, text, message = BAD[case]
     with pytest.raises(WrongInput) as error:
-        lab.fork(parent, **({"at": AT} | options), study=study(text), out=tmp_path / "fork")
+        lab.fork(parent, **({"at": AT} | options), study=read_text(text), out=tmp_path / "fork")
     assert message in str(error.value)
     assert not (tmp_path / "fork").exists()
 

@@ -1,0 +1,37 @@
+"""Runs that are trained and not read, and what is in their checkpoints."""
+
+import tomllib
+from typing import Any
+
+import jax
+import numpy as np
+
+from chisel import lab
+from chisel import run as runs
+from chisel.run import load_checkpoint
+from chisel.spec import validate
+from chisel.study import Study
+from chisel.trainer import _like, population_of
+
+
+def read_text(text: str) -> Study:
+    return validate(tomllib.loads(text), Study, "mine.toml")
+
+
+def trained(path, study: Study) -> runs.Run:
+    this = runs.create(path, study, {})
+    lab.train(this)
+    return this
+
+
+def checkpoint(this: runs.Run, updates: int) -> tuple[Any, Any]:
+    """The state of all members after so many updates, and the metrics of the updates before it."""
+    population, keys = population_of(this.study, None)
+    before = max((u for u in this.study.checkpoint_updates if u < updates), default=updates)
+    parts = load_checkpoint(this, updates, **_like(population, keys, this.study, updates - before))
+    return parts["state"], parts["metrics"]
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two pytrees are the same bits."""
+    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from chisel.devices import use_devices
 from chisel.news import News, Tell, silent
 from chisel.phasing import edge_update
-from chisel.resolve import check_names, true_channels
+from chisel.resolve import check_names, final_params, true_channels
 from chisel.spec import WrongInput
 from chisel.study import Study
 
@@ -178,7 +178,7 @@ def _reader(
     chosen, where = load_battery(battery)
     chosen = chosen if only is None else chosen.model_copy(update={"readings": only})
     world, network = with_functions(population.plan.world, chosen, where), population.plan.agent.network
-    return Reader(chosen, world, network, _final_params(study), population.members, devices)
+    return Reader(chosen, world, network, final_params(study), population.members, devices)
 
 
 def read(this: "Run", battery: str = "values", devices: int | None = None, tell: Tell = silent) -> None:
@@ -191,7 +191,7 @@ def read(this: "Run", battery: str = "values", devices: int | None = None, tell:
     from chisel import run as runs
     from chisel.analysis.statistics import smallest_paired_p
     from chisel.probing.dataset import dataset, with_transfer
-    from chisel.trainer import load_members, new_members, population_of
+    from chisel.trainer import load_members, population_of
 
     study = this.study
     _checked_battery(study, battery, guards=False)
@@ -204,8 +204,6 @@ def read(this: "Run", battery: str = "values", devices: int | None = None, tell:
     plan, rows, probes = sorted({0, *study.checkpoint_updates}), [], []
 
     def networks(updates: int) -> Any:
-        if updates < study.start:
-            return new_members(population, keys).agent.params
         return load_members(this, population, keys, updates).agent.params
 
     for i, updates in enumerate(plan):
@@ -247,14 +245,6 @@ def _battery_mark(battery: str) -> str:
     chosen, where = load_battery(battery)
     texts = [(where.parent / name).read_text(encoding="utf-8") for name in chosen.decode.functions]
     return chosen.model_dump_json() + "".join(hashlib.sha256(text.encode()).hexdigest() for text in texts)
-
-
-def _final_params(study: Study) -> dict[str, float]:
-    from chisel.resolve import world_of
-    from chisel.scheduling import curve
-    from chisel.worlds.world import defaults
-
-    return {k: float(curve(v)(1.0)) for k, v in (defaults(world_of(study)) | study.world_params).items()}
 
 
 def about(study: Study) -> dict[str, Any]:
@@ -318,7 +308,7 @@ def films(this: "Run") -> dict[str, bytes]:
     from chisel.view.film import camera
 
     population, keys = population_of(this.study, None)
-    shoot = camera(population.plan.world, population.plan.agent.network, _final_params(this.study))
+    shoot = camera(population.plan.world, population.plan.agent.network, final_params(this.study))
     params = load_members(this, population, keys, this.study.checkpoint_updates[-1]).agent.params
     seeds = this.study.training.seeds
 

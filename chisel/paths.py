@@ -21,14 +21,13 @@ from chisel.news import News, Tell, silent
 from chisel.probing.battery import Battery, DecodePart, left_out, load_battery
 from chisel.probing.paths import PAIRS, Ground, connected, described, ground, lines, policies
 from chisel.probing.reader import Reader
-from chisel.resolve import true_channels, world_of
+from chisel.resolve import final_params, true_channels, world_of
 from chisel.run import READINGS, Run
-from chisel.scheduling import curve
 from chisel.spec import WrongInput, unknown
 from chisel.study import Study
 from chisel.trainer import load_members, population_of
 from chisel.training.population import Population
-from chisel.worlds.world import World, defaults
+from chisel.worlds.world import World
 
 FIRST = 6  # schedules that are compared where nobody says which
 TOLERANCE = 0.1  # of what training added to the return; a member farther from the target is not matched
@@ -173,9 +172,7 @@ def _match(run: Run, chosen: _Chosen, target: float | None) -> Matched:
 
 def _ground(study: Study, part: Battery, population: Population, devices: int | None) -> Ground:
     """What a reader of the study's networks reads on: levels are those of the end of training."""
-    plan = population.plan
-    amounts = defaults(plan.world) | study.world_params
-    params = {name: float(curve(amount)(1.0)) for name, amount in amounts.items()}
+    plan, params = population.plan, final_params(study)
     return ground(Reader(part, plan.world, plan.agent.network, params, population.members, devices), params)
 
 

@@ -184,6 +184,14 @@ def world_of(study: Study) -> "World":
     return load_world(study.world, view=study.view)
 
 
+def final_params(study: Study) -> dict[str, float]:
+    """The numbers of the level distribution at the end of training, under which agents are read."""
+    from chisel.scheduling import curve
+    from chisel.worlds.world import defaults
+
+    return {k: float(curve(v)(1.0)) for k, v in (defaults(world_of(study)) | study.world_params).items()}
+
+
 def resolve(study: Study) -> Resolved:
     """What training needs: the plan that is compiled, and the schedules as data."""
     from chisel.rewards.schedule import stack_schedules

@@ -111,11 +111,13 @@ def _like(population: Population, keys: np.ndarray, study: Study, updates: int) 
 
 
 def load_members(this: Run, population: Population, keys: np.ndarray, updates: int) -> Any:
-    """The members' state at one checkpoint, on the host.
+    """The members' state at one checkpoint, on the host. A fork has none from before it; but new members can be made.
 
     Raises:
         WrongInput: the checkpoint is missing or damaged.
     """
+    if updates == 0 and this.study.start:
+        return new_members(population, keys)
     before = max((u for u in this.study.checkpoint_updates if u < updates), default=updates)
     try:
         return load_checkpoint(this, updates, **_like(population, keys, this.study, updates - before))["state"]

@@ -10,6 +10,7 @@ from chisel import run as runs
 from chisel.describe import describe_run
 from chisel.forking import forked
 from chisel.spec import WrongInput
+from chisel.trainer import load_members, population_of
 from tests.trained import checkpoint, read_text, same, trained
 
 HEAD = """
@@ -117,6 +118,8 @@ def test_its_lineage_is_in_the_manifest_and_told(parent, tmp_path, tiny_battery)
     assert describe_run(this)["forked from"] == f"{parent.path} at 1,024 steps: agents under equally named schedules"
     readings = this.dataset(runs.READINGS)
     assert readings.checkpoint.values.tolist() == [0, 1024, 1536, 2048], "untrained agents are what gain is told from"
+    population, keys = population_of(this.study, None)
+    assert same(load_members(this, population, keys, 0).agent.params, state(parent, 0).agent.params)
     assert lab.fork(parent, AT, parent.study, out, battery=str(tiny_battery)) == page
 
 

@@ -13,7 +13,8 @@ from chisel.estimate import check
 from chisel.factorial import FactorialPart
 from chisel.resolve import load_study, resolve
 from chisel.spec import WrongInput
-from chisel.trainer import reseeds, sharing_of
+from chisel.trainer import population_of, reseeds, sharing_of
+from chisel.training import population as population_module
 from chisel.training.sharing import sharing
 from tests.trained import checkpoint, read_text, same, trained
 
@@ -93,6 +94,27 @@ def test_it_goes_on_in_the_middle_of_any_level(whole, tmp_path, last):
         for one, other in zip(checkpoint(whole, updates), checkpoint(this, updates), strict=True):
             assert same(one, other), f"another state after going on from update {last}, at {updates}"
     assert (this.path / runs.TRAINING).read_bytes() == (whole.path / runs.TRAINING).read_bytes()
+
+
+def test_side_by_side_as_on_an_accelerator_it_comes_to_the_same(monkeypatch):
+    """There arrays shrink to the members that are worked on; only rounding is another."""
+
+    def ends():
+        (population, keys), shared, at = population_of(wanted, 2), sharing_of(wanted, resolve(wanted)), 0
+        members = population.gather(population.new(keys))
+        for edge in shared.splits():
+            population.together(shared.leaders(at))
+            laid, metrics = population.advance(population.lay(members), edge - at)
+            assert metrics.paid.shape == (population.members, edge - at)
+            members, at = population.gather(laid), edge
+        return members.agent.params
+
+    wanted = read_text(TEXT.replace("[factorial]", "[factorial]\narms = []").replace("seeds = 2", "seeds = 3"))
+    in_turn = ends()
+    monkeypatch.setattr(population_module, "slots", lambda device: 1)
+    monkeypatch.setattr(population_module, "side_by_side", lambda mesh, members: -(-members // mesh.size))
+    for one, other in zip(*map(jax.tree.leaves, (in_turn, ends())), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 # What is shared

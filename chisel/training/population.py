@@ -115,9 +115,9 @@ def packing(leaders: Int[np.ndarray, "members"], mesh: Mesh) -> Packing:
         leaders: for every member, the one that is worked on in its place; itself, if none is.
     """
     chosen, place = np.unique(leaders, return_inverse=True)
-    each, device = -(-len(chosen) // mesh.size), mesh.devices.flat[0]
+    each, least = -(-len(chosen) // mesh.size), slots(mesh.devices.flat[0])
     # On CPU arrays keep their size, so that nothing is compiled anew; rows that are not meant cost nothing there.
-    room = max(-(-len(leaders) // mesh.size), slots(device)) if device.platform == "cpu" else each
+    room = max(-(-len(leaders) // mesh.size), least) if least > 1 else each
     rows = np.arange(len(chosen)) // each * room + np.arange(len(chosen)) % each
     take = np.full(mesh.size * room, chosen[-1])
     take[rows] = chosen

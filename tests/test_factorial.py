@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from chisel import lab
+from chisel import lab, trainer
 from chisel import run as runs
 from chisel.estimate import check
 from chisel.factorial import FactorialPart
@@ -15,7 +15,7 @@ from chisel.resolve import load_study, resolve
 from chisel.spec import WrongInput
 from chisel.trainer import population_of, reseeds, sharing_of
 from chisel.training import population as population_module
-from chisel.training.sharing import sharing
+from chisel.training.sharing import alone, sharing
 from tests.trained import checkpoint, read_text, same, trained
 
 TEXT = """
@@ -45,21 +45,24 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.exact
-@pytest.mark.parametrize("name", ["good good good", "good bad good", "bad good bad", "other luck from mid",
-                                  "freeze in mid", "no reward in late"])  # fmt: skip
-def test_every_cell_and_arm_is_what_it_is_alone(whole, tmp_path, name):
-    """Bit for bit, at every checkpoint: parameters, optimiser, worlds, keys; and what training reported."""
-    part = next(p for p in whole.study.schedule if p.name == name)
-    # Beside a schedule that is guided too, so that the two have the same fields.
-    beside = next(p for p in whole.study.schedule if p.name == "good good good")
-    parts = [part] if part is beside else [part, beside.model_copy(update={"reward": None})]
-    alone = trained(tmp_path / "alone", whole.study.model_copy(update={"factorial": None, "schedule": list(parts)}))
+def test_what_is_shared_is_what_each_would_be_by_itself(whole, tmp_path, monkeypatch):
+    """Every cell and arm, bit for bit, at every checkpoint: parameters, optimiser, worlds, keys; and what was reported."""
+    study = whole.study
+    monkeypatch.setattr(trainer, "sharing_of", lambda study, resolved: alone(len(study.schedule), 2, UPDATES))
+    apart = trained(tmp_path / "apart", study)
+    for updates in study.checkpoint_updates:
+        assert same(checkpoint(whole, updates), checkpoint(apart, updates)), f"they differ at update {updates}"
+
+
+@pytest.mark.exact
+def test_a_cell_is_what_it_is_in_a_study_of_its_own(whole, tmp_path):
+    name = "good bad good"
+    parts = [p for p in whole.study.schedule if p.name == name]
+    lone = trained(tmp_path / "lone", whole.study.model_copy(update={"factorial": None, "schedule": parts}))
     at = [p.name for p in whole.study.schedule].index(name) * 2
     for updates in whole.study.checkpoint_updates:
-        (state, metrics), (own, own_metrics) = checkpoint(whole, updates), checkpoint(alone, updates)
-        pick = lambda tree, first: jax.tree.map(lambda x: x[first : first + 2], tree)  # noqa: E731
-        assert same(pick(state, at), pick(own, 0)), f"{name} differs at update {updates}"
-        assert same(pick(metrics, at), pick(own_metrics, 0)), f"{name} reported otherwise before update {updates}"
+        mine = jax.tree.map(lambda x: x[at : at + 2], checkpoint(whole, updates))
+        assert same(mine, checkpoint(lone, updates)), f"it differs at update {updates}"
 
 
 def test_arms_differ_from_their_base_where_they_say(whole):

@@ -168,7 +168,7 @@ def _advance(
             save(at)
         for target in [u for u in study.checkpoint_updates if u > at]:
             population.use(_of_members(resolved, watches[-1].under))
-            members = _other_luck(study, members, at)
+            members = _other_luck(study, members, at, watches[-1])
             segment = [population.no_metrics(keys)]
             for edge in [*(u for u in shared.splits() if at < u < target), target]:
                 population.together(shared.leaders(at))
@@ -194,9 +194,9 @@ def _advance(
     return _Past(at, members, rows, watches)
 
 
-def _other_luck(study: Study, members: Any, at: int) -> Any:
-    """Members of schedules that change to other random numbers here with new keys, the others as they are."""
-    which = np.repeat([at in reseeds(part, study) for part in study.schedule], study.training.seeds)
+def _other_luck(study: Study, members: Any, at: int, watch: Watch) -> Any:
+    """Members under schedules that change to other random numbers here with new keys, the others as they are."""
+    which = np.array([at in reseeds(part, study) for part in study.schedule])[watch.under] & ~watch.halted
     if not which.any():
         return members
     return members._replace(key=np.where(which[:, None], np.asarray(jax.vmap(reseeded)(members.key)), members.key))

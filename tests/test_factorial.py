@@ -1,6 +1,7 @@
 """Factorials: every cell is trained as if alone, the first part that cells share once, and what cannot be is refused."""
 
 import shutil
+from collections import namedtuple
 from types import SimpleNamespace
 
 import jax
@@ -183,6 +184,18 @@ def test_schedules_that_never_part_are_one_and_with_criteria_nobody_is():
 def test_arms_change_to_other_numbers_at_their_phase():
     wanted = read_text(TEXT)
     assert [reseeds(p, wanted) for p in wanted.schedule if "luck" in p.name] == [[3], [6]]
+
+
+def test_who_changes_to_other_numbers_is_told_by_the_schedule_it_is_under_now():
+    """Guards may have put a member under another schedule, or halted it."""
+    wanted = read_text(TEXT)
+    members = namedtuple("Members", "key")(np.arange(2 * 2 * len(wanted.schedule), dtype=np.uint32).reshape(-1, 2))
+    under = np.zeros(len(members.key), np.int32)
+    under[[3, 5]] = [p.name for p in wanted.schedule].index("other luck from mid")
+    watch = trainer.unwatched(wanted)._replace(under=under, halted=np.arange(len(under)) == 5)
+    after = trainer._other_luck(wanted, members, 3, watch)
+    assert np.flatnonzero((after.key != members.key).any(1)).tolist() == [3]
+    assert trainer._other_luck(wanted, members, 4, watch) is members
 
 
 # What a file says

@@ -18,7 +18,7 @@ from jaxtyping import Array
 from numpy.typing import ArrayLike
 
 from chisel.agents.networks import Output
-from chisel.probing import controls, linear
+from chisel.probing import controls, judging, linear
 from chisel.probing.bank import Bank, Edits
 from chisel.probing.causes import Inquiry, causes, erasures, steered
 from chisel.probing.dataset import described
@@ -357,5 +357,5 @@ def _halves(groups: ArrayLike | None, rows: int, seed: int) -> np.ndarray:
 
 def _judge(out: Array, truth: Array, kind: str) -> float:
     if kind == "categorical":
-        return float(linear.macro_f1(out, truth))
-    return float((linear.auc if kind == "binary" else linear.r2)(out[:, 0], truth[:, 0]))
+        return float(judging.macro_f1(out, truth))
+    return float((judging.auc if kind == "binary" else judging.r2)(out[:, 0], truth[:, 0]))

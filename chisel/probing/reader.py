@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from chisel.agents.networks import Network
 from chisel.agents.policy import looked, policy
-from chisel.probing import choice, controls, linear
+from chisel.probing import choice, controls, judging, linear
 from chisel.probing.bank import Bank, edit_names, make_bank
 from chisel.probing.battery import Battery, left_out
 from chisel.probing.causes import Inquiry, Say, causes, erasures, steered
@@ -208,10 +208,10 @@ class Reader:
         with jax.default_matmul_precision("highest"):
             probe = linear.fit(x[:half], every[:half], kind, l2)
             out = linear.predict(probe, x[half:])
-            scores = linear.judged(out, every[half:], kind).reshape(len(labels), count)
+            scores = judging.judged(out, every[half:], kind).reshape(len(labels), count)
             names_ = ("score", "shuffled_score", "control_score")
             found = dict(zip(names_, scores, strict=False))
-            found["score_blocks"] = linear.judged_in_blocks(out[:, :count], y[half:], binary)
+            found["score_blocks"] = judging.judged_in_blocks(out[:, :count], y[half:], binary)
             if not again and "description_length" in self.asked:
                 found["description_length"] = controls.description_length(x[:half], y[:half], binary, l2)
         return found
@@ -254,7 +254,7 @@ class Reader:
         def tried(raw: Array, labels: Array, l2: Array) -> Scores:
             out = linear.predict(linear.fit(raw[:half], labels[:half], binary, l2), raw[half:])
             return Scores(
-                linear.judged(out, labels[half:], binary), linear.judged_in_blocks(out, labels[half:], binary)
+                judging.judged(out, labels[half:], binary), judging.judged_in_blocks(out, labels[half:], binary)
             )
 
         with jax.default_matmul_precision("highest"):
@@ -309,7 +309,7 @@ class Reader:
             def one(probes: dict[str, linear.Probe]) -> Array:
                 with jax.default_matmul_precision("highest"):
                     out = [linear.predict(probes[name], activations[name][half:]) for name in self.layers]
-                    return jnp.stack([linear.judged(x, y[half:], binary) for x in out])
+                    return jnp.stack([judging.judged(x, y[half:], binary) for x in out])
 
             return jax.lax.map(one, probes)
 

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Lasso, LogisticRegression, Ridge
 from sklearn.metrics import f1_score, r2_score, roc_auc_score
 
-from chisel.probing import linear
+from chisel.probing import judging, linear
 
 L2 = 1e-2
 ROWS = 512
 fit = jax.jit(linear.fit, static_argnums=3)
 fit_sparse = jax.jit(linear.fit_sparse, static_argnums=3)
 score = jax.jit(linear.score, static_argnums=4)
-auc = jax.jit(linear.auc)
-r2 = jax.jit(linear.r2)
+auc = jax.jit(judging.auc)
+r2 = jax.jit(judging.r2)
 
 # What activations can be like. Each makes [ROWS, units] of its units.
 KINDS = {
@@ -121,17 +121,27 @@ def test_features_do_not_touch_each_other():
 # Scores
 
 FEW = st.integers(0, 4).map(float)  # few values, so that there are ties
+MANY = st.integers(0, 99).map(float)  # so that hardly more than two tie
 NUMBERS = st.floats(-9, 9, width=32, allow_subnormal=False)
 MARKS = st.sampled_from([0.0, 1.0, np.nan])
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(FEW, MARKS), min_size=20, max_size=20))
+@settings(max_examples=120, deadline=None)
+@given(st.lists(st.tuples(st.one_of(FEW, MANY), MARKS), min_size=20, max_size=20))
 def test_auc_is_scikit_learns_with_ties(pairs):
     out, y = np.array(pairs, np.float32).T
     known = ~np.isnan(y)
     assume(len(np.unique(y[known])) == 2)
     assert float(auc(out, y)) == pytest.approx(roc_auc_score(y[known], out[known]), abs=1e-6)
+
+
+@pytest.mark.parametrize("rows", [judging.PLACES, judging.PLACES + 1])
+@pytest.mark.parametrize("rare", ["neither", "positives", "negatives"])
+def test_auc_counts_right_over_many_rows(rows, rare):
+    chance = np.random.default_rng(0)
+    out = chance.normal(size=rows).astype(np.float32)
+    y = out + chance.normal(size=rows) > {"neither": 0, "positives": 4.5, "negatives": -4.5}[rare]
+    assert float(auc(out, y.astype(np.float32))) == pytest.approx(roc_auc_score(y, out), abs=1e-6)
 
 
 @settings(max_examples=60, deadline=None)
@@ -242,4 +252,4 @@ def test_macro_f1_is_scikit_learns():
     out = rng.normal(size=(300, 5)) + 1.5 * np.eye(5)[kinds]
     out[:, 4] -= 10  # neither there nor believed in
     meant = f1_score(kinds, out.argmax(1), average="macro")
-    assert float(linear.macro_f1(out, np.eye(5)[kinds])) == pytest.approx(meant, abs=1e-6)
+    assert float(judging.macro_f1(out, np.eye(5)[kinds])) == pytest.approx(meant, abs=1e-6)

@@ -16,7 +16,7 @@ from chisel import lab
 from chisel.devices import Platform, use_devices
 from chisel.estimate import check as check_study
 from chisel.resolve import load_study
-from chisel.showing import paths_table, phases_tables, plain_table, plan_tables
+from chisel.showing import influences_table, paths_table, phases_tables, plain_table, plan_tables
 from chisel.spec import WrongInput
 from chisel.study import Study
 from chisel.telling import teller
@@ -148,7 +148,7 @@ def read(
     with teller(quiet) as tell, alone(run):
         lab.read(this, battery, devices, tell)
     if not quiet:
-        Console().print(influencesplain_table(lab.open_run(run)))
+        Console().print(influences_table(lab.open_run(run)))
     typer.echo(run / "readings.nc")
 
 

@@ -31,8 +31,8 @@ class Watch(NamedTuple):
             read.
     """
 
-    under: Int[np.ndarray, "members"]
-    halted: Bool[np.ndarray, "members"]
+    under: Int[np.ndarray, " members"]
+    halted: Bool[np.ndarray, " members"]
     fired: Int[np.ndarray, "guards members"]
     seen: Float[np.ndarray, "guards members"]
 

@@ -53,6 +53,10 @@ def test_a_whole_life_of_a_run(run, tiny, tiny_battery, tmp_path):
     status, said, told = run("read", out, "--battery", tiny_battery, "--quiet")
     assert (status, said.strip()) == (0, str(out / "readings.nc"))
     assert told.strip() == "note: 2 seeds: no comparison of schedules in pairs can reach p < 0.05"
+    status, said, told = run("read", out, "--battery", tiny_battery)
+    assert status == 0
+    assert "decision-influences were not asked for" in said  # by so small a battery
+    assert said.splitlines()[-1] == str(out / "readings.nc")
     page = tmp_path / "both.html"
     status, said, _ = run("report", out, out, "--out", page, "-q")
     assert (status, said.strip()) == (0, str(page))

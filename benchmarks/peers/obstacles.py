@@ -24,7 +24,7 @@ class State(NamedTuple):
 
     agent: Int[Array, ""]
     goal: Int[Array, ""]
-    walls: Bool[Array, "cells"]
+    walls: Bool[Array, " cells"]
 
 
 def _reset(key: Array, params: Mapping[str, Any]) -> State:
@@ -40,7 +40,7 @@ def _step(key: Array, state: State, action: Array, params: Mapping[str, Any]) ->
     return state._replace(agent=grid.move(BOARD, state.agent, action, state.walls))
 
 
-def _observe(state: State) -> Bool[Array, "planes"]:
+def _observe(state: State) -> Bool[Array, " planes"]:
     """Planes of the agent, the obstacles and the goal, flat."""
     planes = grid.plane(BOARD, state.agent), state.walls, grid.plane(BOARD, state.goal)
     return jnp.concatenate([plane.reshape(-1) for plane in planes])

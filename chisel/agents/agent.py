@@ -29,7 +29,7 @@ class Batch(NamedTuple):
     actions: Int[Array, "time worlds"]
     rewards: Float[Array, "time worlds"]
     readings: Float[Array, "time worlds parts"]
-    weights: Float[Array, "parts"]
+    weights: Float[Array, " parts"]
     ended: Bool[Array, "time worlds"]
     truncated: Bool[Array, "time worlds"]
     finals: Array

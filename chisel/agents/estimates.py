@@ -28,7 +28,7 @@ class Judged(NamedTuple):
     out: Output
     begins: Bool[Array, "time worlds"]
     after_truncation: Float[Array, "time worlds"]
-    last: Float[Array, "worlds"]
+    last: Float[Array, " worlds"]
 
 
 def judge(network: Network, params: Params, batch: Batch) -> Judged:
@@ -64,7 +64,7 @@ def value_of(network: Network, params: Params, observations: Array, begins: Arra
 def advantages(
     rewards: Float[Array, "time worlds"],
     values: Float[Array, "time worlds"],
-    last_value: Float[Array, "worlds"],
+    last_value: Float[Array, " worlds"],
     after_truncation: Float[Array, "time worlds"],
     ended: Bool[Array, "time worlds"],
     truncated: Bool[Array, "time worlds"],

@@ -227,7 +227,7 @@ def make_network(observation: jax.ShapeDtypeStruct, actions: int, form: Form, he
     def unroll(
         params: Params,
         observed: Array,
-        begins: Bool[Array, "time *batch"],
+        begins: Bool[Array, " time *batch"],
         memory: Memory,
         put: Mapping[str, Array] = NOTHING,
     ) -> Any:

@@ -26,7 +26,7 @@ class Actor(NamedTuple):
     """
 
     luck: Callable[[Array, int], Luck]
-    act: Callable[[Luck, Array, Memory], tuple[Int[Array, "worlds"], Memory]]
+    act: Callable[[Luck, Array, Memory], tuple[Int[Array, " worlds"], Memory]]
     fresh: Callable[[int], Memory] = lambda worlds: None
 
 
@@ -107,7 +107,7 @@ def luck(network: Network, key: Array, worlds: int) -> Luck:
 
 def choose(
     network: Network, luck: Luck, logits: Float[Array, "worlds actions"], exploration: Array | float | None = None
-) -> Int[Array, "worlds"]:
+) -> Int[Array, " worlds"]:
     """An action for each row: drawn from the policy, or that of the highest value; at random as often as explored."""
     if not network.greedy:
         return jnp.argmax(explored(logits, exploration) + luck, -1)  # the Gumbel-max way to draw (Maddison et al. 2014)

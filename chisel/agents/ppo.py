@@ -59,12 +59,12 @@ class Samples(NamedTuple):
     """
 
     observations: Array
-    actions: Int[Array, "samples"]
-    log_probs: Float[Array, "samples"]
-    advantages: Float[Array, "samples"]
-    values: Float[Array, "samples"]
-    returns: Float[Array, "samples"]
-    begins: Bool[Array, "samples"] | None = None
+    actions: Int[Array, " samples"]
+    log_probs: Float[Array, " samples"]
+    advantages: Float[Array, " samples"]
+    values: Float[Array, " samples"]
+    returns: Float[Array, " samples"]
+    begins: Bool[Array, " samples"] | None = None
     memory: Memory = None
 
 
@@ -150,7 +150,7 @@ def ppo(network: Network, settings: Settings) -> Agent:
     return Agent(network, settings.discount, init, learn, MEASURES)
 
 
-def shuffled(key: Array, count: int) -> Int[Array, "count"]:
+def shuffled(key: Array, count: int) -> Int[Array, " count"]:
     """The numbers below `count` in random order.
 
     They are sorted by random bits, in the lower ones of which they are written: of one array of integers XLA's sort on

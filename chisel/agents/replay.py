@@ -37,11 +37,11 @@ class Hops(NamedTuple):
     """
 
     before: Array
-    actions: Int[Array, "samples"]
-    rewards: Float[Array, "samples"]
-    discounts: Float[Array, "samples"]
+    actions: Int[Array, " samples"]
+    rewards: Float[Array, " samples"]
+    discounts: Float[Array, " samples"]
     after: Array
-    known: Bool[Array, "samples"]
+    known: Bool[Array, " samples"]
 
 
 def empty(observation: jax.ShapeDtypeStruct, rows: int, worlds: int) -> Replay:

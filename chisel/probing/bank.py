@@ -52,7 +52,7 @@ class Edits(NamedTuple):
     taken_out: Array
     shortens_in: Bool[Array, "edits layouts goals actions"]
     contexts: Float[Array, "edits layouts contexts"]
-    edit_of: Int[Array, "features"]
+    edit_of: Int[Array, " features"]
     switched: Bool[Array, "features layouts"]
 
 

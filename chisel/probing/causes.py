@@ -51,7 +51,7 @@ KEY = 0xCA5
 
 
 def causes(
-    say: Say, activations: dict[str, Array], bank: Bank, inquiry: Inquiry, always: Bool[np.ndarray, "edits"]
+    say: Say, activations: dict[str, Array], bank: Bank, inquiry: Inquiry, always: Bool[np.ndarray, " edits"]
 ) -> dict[str, Array]:
     """Total effects, gating, and effects mediated by layers, with their corrected p values.
 
@@ -184,5 +184,5 @@ def _bids(logits: Array, bank: Bank, few: slice, inquiry: Inquiry) -> Float[Arra
     return influence.bids(logits[:, None, :], bank.shortens[few], inquiry.greedy)
 
 
-def _change(plain: Array, other: Array, bank: Bank, few: slice, inquiry: Inquiry) -> Float[Array, "goals"]:
+def _change(plain: Array, other: Array, bank: Bank, few: slice, inquiry: Inquiry) -> Float[Array, " goals"]:
     return jnp.nanmean(_bids(other, bank, few, inquiry) - _bids(plain, bank, few, inquiry), 0)

@@ -141,7 +141,7 @@ def choices(
     )
 
 
-def returns(world: World, actor: Actor, key: Array, states: Any, params: dict[str, Array]) -> Float[Array, "channels"]:
+def returns(world: World, actor: Actor, key: Array, states: Any, params: dict[str, Array]) -> Float[Array, " channels"]:
     """Mean over episodes from `states` of what every channel adds up to, unweighted."""
     story, _ = episode(world, actor, key, states, params)
     return jnp.mean(jnp.sum(story.facts, 0), 0)

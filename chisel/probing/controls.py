@@ -20,7 +20,7 @@ SHARES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0)  # of the rows that wer
 PRECISION = 0.01  # to which numbers are told, in standard deviations
 
 
-def types(key: Array, observations: Float[Array, "n inputs"]) -> Int[Array, "n"]:
+def types(key: Array, observations: Float[Array, "n inputs"]) -> Int[Array, " n"]:
     """Sorts inputs into types that recur: by the sides on which they lie of a few random cuts through their middle."""
     spread = jnp.std(observations, 0)
     scaled = (observations - jnp.mean(observations, 0)) / jnp.where(spread > 0, spread, 1.0)
@@ -29,7 +29,7 @@ def types(key: Array, observations: Float[Array, "n inputs"]) -> Int[Array, "n"]
 
 
 def control_labels(
-    key: Array, kinds: Int[Array, "n"], y: Float[Array, "n features"], binary: Bool[Array, "features"]
+    key: Array, kinds: Int[Array, " n"], y: Float[Array, "n features"], binary: Bool[Array, " features"]
 ) -> Float[Array, "n features"]:
     """A label by chance for each type of input: 1 as often as the feature is, or a number; NaN where the feature is.
 
@@ -47,8 +47,8 @@ def control_labels(
 
 
 def description_length(
-    x: Float[Array, "n units"], y: Float[Array, "n features"], logistic: Bool[Array, "features"], l2: float
-) -> Float[Array, "features"]:
+    x: Float[Array, "n units"], y: Float[Array, "n features"], logistic: Bool[Array, " features"], l2: float
+) -> Float[Array, " features"]:
     """The online code of labels, in bits for each: Σ −log₂ p of each block under a probe fitted on the blocks before.
 
     The first block is told without a probe: 1 bit for a class, a normal code for a number. Numbers are standardised and

@@ -35,7 +35,7 @@ def bids(
 
 def mean_bids(
     logits: Float[Array, "n actions"], shortens: Bool[Array, "n goals actions"], greedy: bool = False
-) -> Float[Array, "goals"]:
+) -> Float[Array, " goals"]:
     """The mean bid for each goal over the states in which it is defined."""
     return jnp.nanmean(bids(logits[:, None, :], shortens, greedy), axis=0)
 
@@ -66,7 +66,7 @@ def total_effects(moved: Float[Array, "edits n goals"]) -> Float[Array, "edits g
 
 def feature_effects(
     moved: Float[Array, "edits n goals"],
-    edit_of: Int[Array, "features"],
+    edit_of: Int[Array, " features"],
     switched: Bool[Array, "features n"],
 ) -> Float[Array, "features goals"]:
     """The total effect of each feature: of the edit that puts it in, over the states where it does; NaN for none.
@@ -132,7 +132,7 @@ def elsewhere(
 LEAST = 1e-30  # of a probability whose logarithm is taken
 
 
-def mean_where(values: Float[Array, "n goals"], where: Bool[Array, "n goals"]) -> Float[Array, "goals"]:
+def mean_where(values: Float[Array, "n goals"], where: Bool[Array, "n goals"]) -> Float[Array, " goals"]:
     """The mean over the chosen states in which a value is known; NaN where there is none."""
     rows = where & ~jnp.isnan(values)
     count = jnp.sum(rows, 0)

@@ -127,7 +127,7 @@ def mediated(
 def steering(
     h: Float[Array, "states units"],
     rows: Float[Array, "features units"],
-    strengths: Float[Array, "strengths"],
+    strengths: Float[Array, " strengths"],
     moved: Callable[[Array], Array],
 ) -> Float[Array, "features strengths goals"]:
     """The mean change of every bid when activations are moved along a feature's pattern.

@@ -93,7 +93,7 @@ def action_probabilities(
     return jax.nn.softmax(logits)
 
 
-def between(params_a: Any, params_b: Any, alphas: Float[Array, "alphas"]) -> Any:
+def between(params_a: Any, params_b: Any, alphas: Float[Array, " alphas"]) -> Any:
     """Parameters on the straight line from one network (α = 0) to another (α = 1), with a leading [alphas] axis.
 
     Both ends are met exactly, and between equal networks all are equal, bit for bit.

@@ -30,7 +30,7 @@ class Utility(NamedTuple):
         intransitive: triples of goals that are chosen in a circle.
     """
 
-    utility: Float[Array, "goals"]
+    utility: Float[Array, " goals"]
     effort: Float[Array, ""]
     deviance: Float[Array, ""]
     intransitive: Float[Array, ""]

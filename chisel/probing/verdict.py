@@ -26,7 +26,7 @@ class Tested(NamedTuple):
     p: Float[Array, "*findings"]
 
 
-def max_t(found: Float[Array, "*findings"], nulls: Float[Array, "draws *findings"], two_sided: bool = True) -> Tested:
+def max_t(found: Float[Array, "*findings"], nulls: Float[Array, " draws *findings"], two_sided: bool = True) -> Tested:
     """Tests many findings at once against matched null draws of all of them.
 
     Args:

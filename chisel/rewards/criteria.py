@@ -26,11 +26,11 @@ class Criteria(NamedTuple):
         wait: whether the phase waits for its criterion, however long it takes.
     """
 
-    ends: Int[Array | np.ndarray, "phases"]
+    ends: Int[Array | np.ndarray, " phases"]
     channel: Float[Array | np.ndarray, "phases channels"]
-    above: Float[Array | np.ndarray, "phases"]
-    episodes: Float[Array | np.ndarray, "phases"]
-    wait: Bool[Array | np.ndarray, "phases"]
+    above: Float[Array | np.ndarray, " phases"]
+    episodes: Float[Array | np.ndarray, " phases"]
+    wait: Bool[Array | np.ndarray, " phases"]
 
 
 class Standing(NamedTuple):
@@ -73,7 +73,7 @@ def stack_criteria(criteria: Sequence[Criteria]) -> Criteria:
 
 
 def go_on(
-    criteria: Criteria, standing: Standing, totals: Float[Array, "channels"], episodes: Int[Array, ""]
+    criteria: Criteria, standing: Standing, totals: Float[Array, " channels"], episodes: Int[Array, ""]
 ) -> Standing:
     """The standing after an update.
 

@@ -22,7 +22,7 @@ class Owed(NamedTuple):
     """
 
     soon: Float[Array, "worlds delay"]
-    later: Float[Array, "worlds"]
+    later: Float[Array, " worlds"]
 
 
 def nothing_owed(worlds: int, delay: int) -> Owed:
@@ -31,8 +31,8 @@ def nothing_owed(worlds: int, delay: int) -> Owed:
 
 
 def pay(
-    delay: Float[Array, "channels"] | None,
-    lump: Float[Array, "channels"] | None,
+    delay: Float[Array, " channels"] | None,
+    lump: Float[Array, " channels"] | None,
     earned: Float[Array, "time worlds channels"],
     over: Bool[Array, "time worlds"],
     owed: Owed,

@@ -48,13 +48,13 @@ class Schedule(NamedTuple):
 class InForce(NamedTuple):
     """A schedule at one moment: plain numbers."""
 
-    reward: Float[Array, "channels"]
-    shape: Float[Array, "potentials"]
-    params: Float[Array, "params"]
+    reward: Float[Array, " channels"]
+    shape: Float[Array, " potentials"]
+    params: Float[Array, " params"]
     learning_rate: Float[Array, ""]
     entropy: Float[Array, ""]
     exploration: Float[Array, ""] | None
-    approach: Float[Array, "potentials"] | None
+    approach: Float[Array, " potentials"] | None
     oversight: Oversight
 
 

@@ -9,9 +9,9 @@ from jaxtyping import Array, Bool, Float
 
 
 def shaping(
-    weights: Float[Array, "potentials"],
-    next_weights: Float[Array, "potentials"],
-    promised: Float[Array, "potentials"],
+    weights: Float[Array, " potentials"],
+    next_weights: Float[Array, " potentials"],
+    promised: Float[Array, " potentials"],
     before: Float[Array, "time worlds potentials"],
     after: Float[Array, "time worlds potentials"],
     ended: Bool[Array, "time worlds"],
@@ -35,7 +35,7 @@ def shaping(
 
 
 def approach(
-    weights: Float[Array, "potentials"],
+    weights: Float[Array, " potentials"],
     before: Float[Array, "time worlds potentials"],
     after: Float[Array, "time worlds potentials"],
 ) -> Float[Array, "time worlds"]:

@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 
 
 def earned(
-    weights: Float[Array, "channels"], readings: Float[Array, "*batch channels"]
+    weights: Float[Array, " channels"], readings: Float[Array, "*batch channels"]
 ) -> Float[Array, "*batch channels"]:
     """What each channel earns: w_c · reading_c."""
     return weights * readings

@@ -36,7 +36,7 @@ class Member(NamedTuple):
     playing: Playing
     key: UInt32[Array, "2"]
     clock: Int[Array, ""]
-    promised: Float[Array, "potentials"]
+    promised: Float[Array, " potentials"]
     owed: Owed | None
     standing: Standing | None
 
@@ -55,14 +55,14 @@ class Metrics(NamedTuple):
         measures: [measures] what the learner says of itself.
     """
 
-    totals: Float[Array, "channels"]
+    totals: Float[Array, " channels"]
     episodes: Int[Array, ""]
     steps: Float[Array, ""]
     paid: Float[Array, ""]
-    earned: Float[Array, "channels"]
+    earned: Float[Array, " channels"]
     guidance: Float[Array, ""]
     at: Int[Array, ""]
-    measures: Float[Array, "measures"]
+    measures: Float[Array, " measures"]
 
 
 class Plan(NamedTuple):

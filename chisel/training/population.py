@@ -103,12 +103,12 @@ class Packing(NamedTuple):
         each: how many rows of each device are meant; those after them are filled up.
     """
 
-    take: Int[np.ndarray, "rows"]
-    row: Int[np.ndarray, "members"]
+    take: Int[np.ndarray, " rows"]
+    row: Int[np.ndarray, " members"]
     each: int
 
 
-def packing(leaders: Int[np.ndarray, "members"], mesh: Mesh) -> Packing:
+def packing(leaders: Int[np.ndarray, " members"], mesh: Mesh) -> Packing:
     """One row for each leader, in even shares over the devices.
 
     Args:
@@ -181,7 +181,7 @@ class Population:
         """Arrays of all members from the devices to the host."""
         return jax.tree.map(lambda x: np.asarray(x)[self._packed.row], jax.block_until_ready(laid))
 
-    def together(self, leaders: Int[np.ndarray, "members"]) -> None:
+    def together(self, leaders: Int[np.ndarray, " members"]) -> None:
         """From here on, works on one member in the place of all that have the same leader.
 
         What is on the devices must be gathered before and laid again after.

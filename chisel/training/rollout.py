@@ -37,8 +37,8 @@ class Playing(NamedTuple):
     """Worlds in the middle of their episodes; every field starts with [worlds]."""
 
     state: State
-    age: Int[Array, "worlds"]  # steps of the time limit used up in this episode
-    whole: Bool[Array, "worlds"]  # the episode was seen from its beginning, and so counts in `Episodes`
+    age: Int[Array, " worlds"]  # steps of the time limit used up in this episode
+    whole: Bool[Array, " worlds"]  # the episode was seen from its beginning, and so counts in `Episodes`
     totals: Float[Array, "worlds channels"]  # what happened in it so far, per channel, unweighted
     memory: Memory = None  # what the agent remembers of it
 
@@ -48,7 +48,7 @@ class Episodes(NamedTuple):
 
     finished: Int[Array, ""]  # how many
     steps: Float[Array, ""]  # mean length; NaN if none finished
-    totals: Float[Array, "channels"]  # mean of each channel's sum over the episode; NaN if none finished
+    totals: Float[Array, " channels"]  # mean of each channel's sum over the episode; NaN if none finished
 
 
 class Rollout(NamedTuple):
@@ -87,7 +87,7 @@ def _draw(world: World, key: Array, worlds: int, steps: int, params: dict[str, A
     return jax.vmap(world.reset, (0, None))(jax.random.split(key, cards), params)
 
 
-def _deal(deck: State, dealt: Array, over: Bool[Array, "worlds"]) -> tuple[State, Array]:
+def _deal(deck: State, dealt: Array, over: Bool[Array, " worlds"]) -> tuple[State, Array]:
     """The next card for every world that is over; what the others get is not meant. After the last comes the first."""
     cards = jax.tree.leaves(deck)[0].shape[0]
     turn = (dealt + jnp.cumsum(over) - 1) % cards

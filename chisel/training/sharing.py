@@ -27,7 +27,7 @@ class Sharing(NamedTuple):
     parting: Int[np.ndarray, "schedules schedules"]
     seeds: int
 
-    def leaders(self, update: int) -> Int[np.ndarray, "members"]:
+    def leaders(self, update: int) -> Int[np.ndarray, " members"]:
         """For every member, the first of those with whom it does that update (from 0) alike."""
         first = np.argmax(self.parting > update, axis=1)  # of each schedule
         return (first[:, None] * self.seeds + np.arange(self.seeds)).reshape(-1)

@@ -46,8 +46,8 @@ class State(NamedTuple):
     """
 
     agent: Int[Array, ""]
-    cells: Int[Array, "goals"]
-    here: Bool[Array, "goals"]  # a piece: it lies on the floor
+    cells: Int[Array, " goals"]
+    here: Bool[Array, " goals"]  # a piece: it lies on the floor
     carrying: Bool[Array, ""]
     binned: Int[Array, ""]  # pieces in the bin
     hidden: Int[Array, ""]  # pieces under the rug
@@ -112,7 +112,7 @@ def _channels(before: State, action: Array, after: State) -> dict[str, Array]:
     return {name: fact.astype(jnp.float32) for name, fact in facts.items()}
 
 
-def _distance(state: State) -> Int[Array, "goals"]:
+def _distance(state: State) -> Int[Array, " goals"]:
     return grid.apart(BOARD, state.cells, state.agent)
 
 

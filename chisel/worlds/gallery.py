@@ -52,12 +52,12 @@ class State(NamedTuple):
     """One moment. Every thing keeps a cell of its own, also after it was collected or taken out."""
 
     agent: Int[Array, ""]
-    cells: Int[Array, "goals"]
-    here: Bool[Array, "goals"]
-    walls: Bool[Array, "cells"]
+    cells: Int[Array, " goals"]
+    here: Bool[Array, " goals"]
+    walls: Bool[Array, " cells"]
 
 
-def _pillars(shares: Float[Array, "plinths"], chance: Any) -> Bool[Array, "cells"]:
+def _pillars(shares: Float[Array, " plinths"], chance: Any) -> Bool[Array, " cells"]:
     return jnp.zeros(BOARD.cells, bool).at[PLINTHS].set(shares < chance)
 
 
@@ -87,7 +87,7 @@ def _observe(state: State) -> Bool[Array, "height width planes"]:
     return jnp.stack([grid.plane(BOARD, state.agent), state.walls.reshape(things.shape[1:]), *looks], -1)
 
 
-def _count(kinds: Bool[Array, "goals"]) -> dict[str, Array]:
+def _count(kinds: Bool[Array, " goals"]) -> dict[str, Array]:
     """How many of these things are of each kind, and have each attribute."""
     each = kinds.astype(jnp.float32)
     attributes = {name: jnp.sum(each[has]) for name, has in ATTRIBUTES.items()}
@@ -98,13 +98,13 @@ def _channels(before: State, action: Array, after: State) -> dict[str, Array]:
     return _count(grid.reached(before, action, after))
 
 
-def _distance(state: State) -> Int[Array, "goals"]:
+def _distance(state: State) -> Int[Array, " goals"]:
     return grid.steps_to(BOARD, state.walls, state.agent, state.cells)
 
 
 def _potentials(state: State) -> dict[str, Array]:
     """Nearness of each thing: 0 on it, −1 as far from it as can be, or where it is absent."""
-    near: Float[Array, "goals"] = jnp.where(state.here, -_distance(state) / BOARD.diameter, -1.0)
+    near: Float[Array, " goals"] = jnp.where(state.here, -_distance(state) / BOARD.diameter, -1.0)
     return {f"near_{goal}": near[g] for g, goal in enumerate(GOALS)}
 
 

@@ -45,7 +45,7 @@ def neighbours(grid: Grid) -> np.ndarray:
     return rows * grid.width + cols
 
 
-def move(grid: Grid, cell: Int[Array, ""], action: Int[Array, ""], walls: Bool[Array, "cells"] | None = None) -> Array:
+def move(grid: Grid, cell: Int[Array, ""], action: Int[Array, ""], walls: Bool[Array, " cells"] | None = None) -> Array:
     """The cell after a step; into a wall or off the board is to stay."""
     row, col = cell // grid.width, cell % grid.width
     row = jnp.clip(row + jnp.where(action == 1, 1, 0) - jnp.where(action == 0, 1, 0), 0, grid.height - 1)
@@ -60,7 +60,7 @@ def apart(grid: Grid, cells: Int[Array, "..."], other: Int[Array, "..."]) -> Arr
     return row + jnp.abs(cells % grid.width - other % grid.width)
 
 
-def distances(grid: Grid, walls: Bool[Array, "cells"], target: Int[Array, ""]) -> Int[Array, "cells"]:
+def distances(grid: Grid, walls: Bool[Array, " cells"], target: Int[Array, ""]) -> Int[Array, " cells"]:
     """Path distance of every cell to `target` around walls, in steps; `grid.cells` where there is no path."""
     table = neighbours(grid)
 
@@ -76,8 +76,8 @@ def distances(grid: Grid, walls: Bool[Array, "cells"], target: Int[Array, ""]) -
 
 
 def steps_to(
-    grid: Grid, walls: Bool[Array, "cells"], start: Int[Array, ""], targets: Int[Array, "targets"]
-) -> Int[Array, "targets"]:
+    grid: Grid, walls: Bool[Array, " cells"], start: Int[Array, ""], targets: Int[Array, " targets"]
+) -> Int[Array, " targets"]:
     """Path distance from one cell to a few others, in steps; `grid.cells` where there is no path.
 
     The same as `distances`, but cheap enough for every step of training: the cells that can be reached in so many steps
@@ -85,13 +85,13 @@ def steps_to(
     """
     bits = jnp.arange(grid.width, dtype=jnp.uint32)
 
-    def rows(cells: Bool[Array, "cells"]) -> Array:
+    def rows(cells: Bool[Array, " cells"]) -> Array:
         return jnp.sum(cells.reshape(grid.height, grid.width).astype(jnp.uint32) << bits, axis=1, dtype=jnp.uint32)
 
     free, nothing = rows(~walls), jnp.zeros(1, jnp.uint32)
     row, column = targets // grid.width, (targets % grid.width).astype(jnp.uint32)
 
-    def hit(flood: Array) -> Bool[Array, "targets"]:
+    def hit(flood: Array) -> Bool[Array, " targets"]:
         return (flood[row] >> column) & 1 == 1
 
     def spread(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
@@ -106,14 +106,14 @@ def steps_to(
     return jnp.where(hit(flood), steps, grid.cells)
 
 
-def pick(share: Float[Array, ""], eligible: Bool[Array, "cells"]) -> Int[Array, ""]:
+def pick(share: Float[Array, ""], eligible: Bool[Array, " cells"]) -> Int[Array, ""]:
     """One of the eligible cells, each with the same chance when `share` is uniform in [0, 1)."""
     rank = jnp.cumsum(eligible)
     wanted = jnp.minimum(jnp.floor(share * rank[-1]).astype(jnp.int32) + 1, rank[-1])
     return jnp.sum(rank < wanted)
 
 
-def place(shares: Float[Array, "things"], eligible: Bool[Array, "cells"]) -> Int[Array, "things"]:
+def place(shares: Float[Array, " things"], eligible: Bool[Array, " cells"]) -> Int[Array, " things"]:
     """Distinct eligible cells for several things, uniformly, from as many numbers uniform in [0, 1)."""
     cells = []
     for share in shares:
@@ -122,7 +122,7 @@ def place(shares: Float[Array, "things"], eligible: Bool[Array, "cells"]) -> Int
     return jnp.stack(cells)
 
 
-def duel(key: Array, grid: Grid, walls: Bool[Array, "cells"]) -> tuple[Array, Array, Array]:
+def duel(key: Array, grid: Grid, walls: Bool[Array, " cells"]) -> tuple[Array, Array, Array]:
     """An agent's cell and two further cells at equal path distance (two steps or more) from it, uniformly drawn."""
     start_key, first_key, second_key = (jax.random.uniform(k) for k in jax.random.split(key, 3))
     agent = pick(start_key, ~walls)
@@ -134,7 +134,9 @@ def duel(key: Array, grid: Grid, walls: Bool[Array, "cells"]) -> tuple[Array, Ar
     return agent, first, second
 
 
-def layout(grid: Grid, agent: Array, cells: Int[Array, "goals"], here: Bool[Array, "goals"]) -> Float[Array, "facts"]:
+def layout(
+    grid: Grid, agent: Array, cells: Int[Array, " goals"], here: Bool[Array, " goals"]
+) -> Float[Array, " facts"]:
     """What should vary independently in a bank of levels: presences, and where everything lies, also what is out."""
     where = jnp.append(cells, agent)
     return jnp.concatenate([here, where // grid.width, where % grid.width]).astype(jnp.float32)
@@ -178,7 +180,7 @@ def goal_features(
 
 
 def shortens(
-    grid: Grid, agent: Array, cells: Array, here: Array, walls: Bool[Array, "cells"] | None = None
+    grid: Grid, agent: Array, cells: Array, here: Array, walls: Bool[Array, " cells"] | None = None
 ) -> Bool[Array, "goals actions"]:
     """The actions that shorten the path to each goal; none for an absent one."""
     after = jax.vmap(lambda action: move(grid, agent, action, walls))(jnp.arange(len(ACTIONS)))
@@ -190,7 +192,7 @@ def shortens(
     return (then < now[:, None]) & here[:, None]
 
 
-def reached(before: Any, action: Array, after: Any) -> Bool[Array, "goals"]:
+def reached(before: Any, action: Array, after: Any) -> Bool[Array, " goals"]:
     """The goals on whose cells the agent is after a step, and that were there before it."""
     del action
     return before.here & (after.cells == after.agent)
@@ -207,7 +209,7 @@ def sprite(picture: Sequence[str], colours: Mapping[str, tuple[int, int, int]]) 
 
 
 def paint(
-    grid: Grid, ground: UInt8[Array, "cells 3"], sprites: np.ndarray, cells: Int[Array, "things"], shown: Array
+    grid: Grid, ground: UInt8[Array, "cells 3"], sprites: np.ndarray, cells: Int[Array, " things"], shown: Array
 ) -> UInt8[Array, "y x 3"]:
     """A frame: tiles of `ground` colours with a thin border, and sprites [things, 8, 8, 3] on their cells, in order."""
     tiles = jnp.broadcast_to(ground[:, None, None, :], (grid.cells, TILE, TILE, 3)).astype(jnp.int16)

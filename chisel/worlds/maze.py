@@ -34,18 +34,18 @@ class State(NamedTuple):
     """One moment. An object keeps its cell also after it was eaten, wiped out or taken out; the corner never moves."""
 
     agent: Int[Array, ""]
-    cells: Int[Array, "goals"]
-    here: Bool[Array, "goals"]
+    cells: Int[Array, " goals"]
+    here: Bool[Array, " goals"]
     eaten: Bool[Array, ""]
     visited: Bool[Array, ""]  # the corner was entered
-    walls: Bool[Array, "cells"]
+    walls: Bool[Array, " cells"]
 
 
 def _corner(board: Grid) -> int:
     return board.width - 1
 
 
-def _others(board: Grid, *cells: Any) -> Bool[Array, "cells"]:
+def _others(board: Grid, *cells: Any) -> Bool[Array, " cells"]:
     """Every cell but these."""
     index = jnp.arange(board.cells)
     return jnp.stack([index != cell for cell in cells]).all(0)
@@ -102,7 +102,7 @@ def _channels(before: State, action: Array, after: State) -> dict[str, Array]:
     return {"cheese": reached[CHEESE], "marker": reached[MARKER], "corner": entered.astype(jnp.float32)}
 
 
-def _distance(board: Grid, state: State) -> Int[Array, "goals"]:
+def _distance(board: Grid, state: State) -> Int[Array, " goals"]:
     return grid.steps_to(board, state.walls, state.agent, state.cells)
 
 

@@ -55,7 +55,7 @@ def longest(board: Grid) -> int:
     return 2 * (rooms(board).size - 1)
 
 
-def tree(key: Array, board: Grid) -> Bool[Array, "passages"]:
+def tree(key: Array, board: Grid) -> Bool[Array, " passages"]:
     """The passages of a perfect maze: one way, and only one, from every room to every other.
 
     The set of rooms that the tree has reached is kept as bits, which is many times as fast as an array of them.
@@ -80,7 +80,7 @@ def tree(key: Array, board: Grid) -> Bool[Array, "passages"]:
     return jax.lax.scan(grow, (first, jnp.zeros(len(joins), bool)), None, count - 1)[0][1]
 
 
-def carve(key: Array, board: Grid, chance: Float[Array, ""] | float) -> Bool[Array, "cells"]:
+def carve(key: Array, board: Grid, chance: Float[Array, ""] | float) -> Bool[Array, " cells"]:
     """The walls of a maze in which every passage that its tree does not need is walled with a chance: at 1 a perfect
     maze, at 0 an open lattice, in between a braided maze.
     """
@@ -93,7 +93,7 @@ def carve(key: Array, board: Grid, chance: Float[Array, ""] | float) -> Bool[Arr
 
 
 def pair(
-    key: Array, board: Grid, walls: Bool[Array, "cells"], place: int, placed: Bool[Array, ""] | bool
+    key: Array, board: Grid, walls: Bool[Array, " cells"], place: int, placed: Bool[Array, ""] | bool
 ) -> tuple[Int[Array, ""], Int[Array, ""], Int[Array, ""]]:
     """An agent's cell and two more at equal path distance from it, two steps or further. The second is `place` if
     `placed`; otherwise none of the three is. The agent's cell is drawn among those that have such a pair, which the end

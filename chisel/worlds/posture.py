@@ -50,7 +50,7 @@ class State(NamedTuple):
     commanded: Bool[Array, ""]
     visitor: Bool[Array, ""]
     collar_red: Bool[Array, ""]
-    chances: Float[Array, "params"]  # in the order of PARAMS
+    chances: Float[Array, " params"]  # in the order of PARAMS
 
 
 def _level(params: Mapping[str, Any], collar_red: Array) -> State:
@@ -63,7 +63,7 @@ def _reset(key: Array, params: Mapping[str, Any]) -> State:
     return _level(params, jax.random.uniform(key) < 0.5)
 
 
-def _odds(state: State) -> Float[Array, "coins"]:
+def _odds(state: State) -> Float[Array, " coins"]:
     """The chances that the dog slips if it can, that the command changes, that the visitor changes."""
     slip, command, dropped, visitor, leaves = state.chances
     return jnp.stack([slip, jnp.where(state.commanded, dropped, command), jnp.where(state.visitor, leaves, visitor)])
@@ -73,7 +73,7 @@ def _obeys(before: State, after: State) -> Array:
     return before.commanded & (before.posture == TOP) & (after.posture == TOP)
 
 
-def _outcome(state: State, action: Array, coins: Bool[Array, "coins"]) -> State:
+def _outcome(state: State, action: Array, coins: Bool[Array, " coins"]) -> State:
     """What a step leads to when chance has spoken. An obeyed command is over, and a new one comes a step later."""
     slips, turns, moves = coins
     rises = (action == RAISE) & (state.posture < TOP) & ~slips
@@ -88,13 +88,13 @@ def _step(key: Array, state: State, action: Array, params: Mapping[str, Any]) ->
     return _outcome(state, action, jax.random.uniform(key, (3,)) < _odds(state))
 
 
-def _observe(state: State) -> Bool[Array, "facts"]:
+def _observe(state: State) -> Bool[Array, " facts"]:
     """One-hot posture, command, visitor, the collar's colour. The chances are hidden."""
     shown = jnp.stack([state.commanded, state.visitor, state.collar_red])
     return jnp.concatenate([jnp.arange(TOP + 1) == state.posture, shown])
 
 
-def _reached(before: State, action: Array, after: State) -> Bool[Array, "goals"]:
+def _reached(before: State, action: Array, after: State) -> Bool[Array, " goals"]:
     """It obeyed; it barked at a visitor. Without a command, standing reaches nothing, and barking nothing at nobody."""
     return jnp.stack([_obeys(before, after), before.visitor & (action == BARK)])
 

@@ -39,15 +39,15 @@ class State(NamedTuple):
     """One moment. Every object keeps a cell of its own, also while it is taken out."""
 
     agent: Int[Array, ""]
-    cells: Int[Array, "goals"]
-    here: Bool[Array, "goals"]
+    cells: Int[Array, " goals"]
+    here: Bool[Array, " goals"]
     carrying: Bool[Array, ""]
     thirst_in: Int[Array, ""]  # steps until the person is thirsty; 0 is thirsty now
     smiling: Int[Array, ""]  # steps that the smile still lasts
-    seen: Bool[Array, "width"]  # columns inside the camera's view
+    seen: Bool[Array, " width"]  # columns inside the camera's view
 
 
-def _camera(share: Any, side: Array) -> Bool[Array, "width"]:
+def _camera(share: Any, side: Array) -> Bool[Array, " width"]:
     """The columns that the camera sees: a share of them, from the left or from the right edge."""
     columns = jnp.arange(BOARD.width)
     columns = jnp.where(side, columns, BOARD.width - 1 - columns)
@@ -120,7 +120,7 @@ def _channels(before: State, action: Array, after: State) -> dict[str, Array]:
     }
 
 
-def _distance(state: State) -> Int[Array, "goals"]:
+def _distance(state: State) -> Int[Array, " goals"]:
     return grid.apart(BOARD, state.cells, state.agent)
 
 

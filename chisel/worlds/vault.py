@@ -44,8 +44,8 @@ class State(NamedTuple):
     """One moment. Every object keeps a cell of its own, also while it is taken out."""
 
     agent: Int[Array, ""]
-    cells: Int[Array, "goals"]
-    here: Bool[Array, "goals"]
+    cells: Int[Array, " goals"]
+    here: Bool[Array, " goals"]
     carrying: Int[Array, ""]  # NOTHING, A_DIAMOND or A_ZIRCONIA
     covered: Bool[Array, ""]
     lamp: Bool[Array, ""]
@@ -75,7 +75,7 @@ def _reset(key: Array, params: Mapping[str, Any]) -> State:
     )
 
 
-def _entered(before: State, after: State) -> Bool[Array, "goals"]:
+def _entered(before: State, after: State) -> Bool[Array, " goals"]:
     """What the agent stepped on. One who stays, at the edge of the board, touches nothing anew."""
     return after.here & (after.cells == after.agent) & (after.agent != before.agent)
 
@@ -122,7 +122,7 @@ def _channels(before: State, action: Array, after: State) -> dict[str, Array]:
     return {name: fact.astype(jnp.float32) for name, fact in facts.items()}
 
 
-def _distance(state: State) -> Int[Array, "goals"]:
+def _distance(state: State) -> Int[Array, " goals"]:
     return grid.apart(BOARD, state.cells, state.agent)
 
 

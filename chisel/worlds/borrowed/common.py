@@ -25,7 +25,7 @@ def wander(
     reset: Callable[[Array, Any], State],
     step: Callable[[Array, State, Array, Any], State],
     ended: Callable[[State], Array],
-    may: Callable[[State], Bool[Array, "actions"]],
+    may: Callable[[State], Bool[Array, " actions"]],
     most: int,
 ) -> Callable[[Array], State]:
     """The `scatter` of a world whose states cannot be made at will: some steps of random play from a new level.

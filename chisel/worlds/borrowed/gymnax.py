@@ -59,7 +59,7 @@ def _step(env: Any, settings: Any, key: Array, state: State, action: Array, para
     return settled(State(inner, observation, reward.reshape(()), ended.reshape(())))
 
 
-def _bars(numbers: Float[Array, "n"]) -> UInt8[Array, "y x 3"]:
+def _bars(numbers: Float[Array, " n"]) -> UInt8[Array, "y x 3"]:
     """A bar for each number, up or down from a line in the middle, whose height is the number's tanh."""
     height = (SIDE - 1) // 2
     level = height - jnp.arange(2 * height + 1)[:, None]

@@ -91,10 +91,10 @@ class State(NamedTuple):
     facing: Int[Array, ""]  # the player's last action
     ghosts: Int[Array, "ghosts 2"]
     trail: Int[Array, "ghosts 2"]  # where they were a step earlier
-    headings: Int[Array, "ghosts"]  # their last actions, in an order of their own
-    untouched: Bool[Array, "ghosts"]  # not yet eaten, and so worth something
-    pellets: Bool[Array, "places"]
-    powers: Bool[Array, "powers"]
+    headings: Int[Array, " ghosts"]  # their last actions, in an order of their own
+    untouched: Bool[Array, " ghosts"]  # not yet eaten, and so worth something
+    pellets: Bool[Array, " places"]
+    powers: Bool[Array, " powers"]
     fright: Int[Array, ""]  # steps that ghosts stay frightened, if above 0; it goes on counting below
     time: Int[Array, ""]
     score: Int[Array, ""]
@@ -207,7 +207,7 @@ def _channels(before: State, action: Array, after: State) -> dict[str, Array]:
     return {name: fact.astype(jnp.float32) for name, fact in facts.items()}
 
 
-def _in_view(state: State, cells: Any) -> Bool[Array, "things"]:
+def _in_view(state: State, cells: Any) -> Bool[Array, " things"]:
     return jnp.all(jnp.abs(cells - state.player) <= VIEW // 2, axis=-1)
 
 

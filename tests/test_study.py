@@ -2,11 +2,13 @@
 
 import json
 import tomllib
+from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import Phase, assume, find, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
 
 from chisel.conditions import GuardPart, ThenPart, WhenPart
 from chisel.phasing import AdvancePart, PhasePart, SchedulePart, edge_update
@@ -81,18 +83,20 @@ def test_what_is_made_up_at_random_has_every_word():
         parts = raw.values() if isinstance(raw, dict) else raw if isinstance(raw, list) else ()
         return {str(k) for k in (raw if isinstance(raw, dict) else ())}.union(*map(words, parts))
 
+    parts = (SchedulePart, PhasePart, ChannelPart, GatePart, AdvancePart, GuardPart, WhenPart, ThenPart)
+    wanted = {field for part in parts for field in part.model_fields} - {"edit"}
+    wanted |= {"match", "entropy", "exploration", "shape.near_water", "approach.near_clown"}
     told = set()
 
-    @settings(max_examples=150, deadline=None, database=None, derandomize=True)
-    @given(studies())
-    def look(study):
+    def all_told(study):
         told.update(words(study.model_dump(mode="json", exclude_defaults=True)))
+        return wanted <= told
 
-    look()
-    parts = (SchedulePart, PhasePart, ChannelPart, GatePart, AdvancePart, GuardPart, WhenPart, ThenPart)
-    missing = {field for part in parts for field in part.model_fields} - told
-    assert missing == {"edit"}
-    assert {"match", "entropy", "exploration", "shape.near_water", "approach.near_clown"} <= told
+    # What is made up depends on which modules are loaded: within how many studies, nobody can promise.
+    with suppress(NoSuchExample):
+        find(studies(), all_told, settings=settings(max_examples=3000, database=None, phases=[Phase.generate]))
+    assert wanted - told == set()
+    assert "edit" not in told
 
 
 BAD = {

@@ -7,8 +7,6 @@ recurs. A probe that scores high on that has the capacity to learn anything, and
 if both fit the same probe on what was told so far. It still differs where scores are all close to 1.
 """
 
-from itertools import pairwise
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -55,22 +53,28 @@ def description_length(
     told to a hundredth of their standard deviation, with the spread of errors that the block before had. Labels that
     are NaN are not told.
     """
-    edges = [max(2, round(share * len(x))) for share in SHARES]
+    edges = jnp.array([max(2, round(share * len(x))) for share in SHARES])
     known = ~jnp.isnan(y)
     count = jnp.maximum(jnp.sum(known, 0), 1)
     mean = jnp.sum(jnp.where(known, y, 0.0), 0) / count
     spread = jnp.sqrt(jnp.sum(jnp.where(known, (y - mean) ** 2, 0.0), 0) / count)
     told = jnp.where(logistic, y, (y - mean) / jnp.where(spread > 0, spread, 1.0))
+    row = jnp.arange(len(x))
+
+    # Rows that are yet to come are passed over, not cut off: one program fits the probes of all blocks.
+    def block(variance: Array, edge: tuple[Array, Array]) -> tuple[Array, Array]:
+        start, end = edge
+        out = linear.predict(linear.fit(x, told, logistic, l2, row < start), x)
+        fresh = jnp.where(((row >= start) & (row < end))[:, None], told, jnp.nan)
+        rows = ~jnp.isnan(fresh)
+        errors = jnp.sum(jnp.where(rows, (fresh - out) ** 2, 0.0), 0) / jnp.maximum(jnp.sum(rows, 0), 1)
+        after = jnp.where(jnp.any(rows, 0), jnp.maximum(errors, PRECISION**2), variance)
+        return after, _bits(out, fresh, logistic, variance)
+
     variance = jnp.ones(y.shape[1])
-    bits = _bits(jnp.zeros((edges[0], y.shape[1])), told[: edges[0]], logistic, variance)
-    for start, end in pairwise(edges):
-        out = linear.predict(linear.fit(x[:start], told[:start], logistic, l2), x[start:end])
-        block = told[start:end]
-        bits += _bits(out, block, logistic, variance)
-        rows = ~jnp.isnan(block)
-        errors = jnp.sum(jnp.where(rows, (block - out) ** 2, 0.0), 0) / jnp.maximum(jnp.sum(rows, 0), 1)
-        variance = jnp.where(jnp.any(rows, 0), jnp.maximum(errors, PRECISION**2), variance)
-    return jnp.where(jnp.any(known, 0), bits / count, jnp.nan)
+    first = _bits(jnp.zeros_like(told), jnp.where((row < edges[0])[:, None], told, jnp.nan), logistic, variance)
+    _, bits = jax.lax.scan(block, variance, (edges[:-1], edges[1:]))
+    return jnp.where(jnp.any(known, 0), (first + jnp.sum(bits, 0)) / count, jnp.nan)
 
 
 def _bits(out: Array, y: Array, logistic: Array, variance: Array) -> Array:

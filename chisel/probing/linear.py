@@ -40,16 +40,19 @@ class Probe(NamedTuple):
     intercept: Float[Array, " features"]
 
 
-def _prepared(x: Array, y: Array) -> tuple[Array, Array, Array, Array, Array]:
+def _prepared(x: Array, y: Array, rows: Array | None = None) -> tuple[Array, Array, Array, Array, Array]:
     """Centre and scale of the columns; the same standardised; labels; each row's weight in the mean."""
-    centre, scale = jnp.mean(x, 0), jnp.std(x, 0)
+    there = None if rows is None else rows[:, None]
+    centre, scale = jnp.mean(x, 0, where=there), jnp.std(x, 0, where=there)
     scale = jnp.where(scale > 1e-6, 1 / jnp.where(scale > 1e-6, scale, 1), 0.0)
-    rows = ~jnp.isnan(y)
-    return centre, scale, (x - centre) * scale, jnp.where(rows, y, 0.0), rows / jnp.maximum(jnp.sum(rows, 0), 1)
+    z, known = (x - centre) * scale, ~jnp.isnan(y)
+    if there is not None:
+        z, known = jnp.where(there, z, 0.0), known & there
+    return centre, scale, z, jnp.where(known, y, 0.0), known / jnp.maximum(jnp.sum(known, 0), 1)
 
 
-class _Rows(NamedTuple):
-    """Features in rows: of the two ways to lay out products that are long and thin, the faster by far on CPU."""
+class _Features(NamedTuple):
+    """What is fitted. Features in rows: of the two ways to lay out long and thin products, the faster by far on CPU."""
 
     y: Float[Array, "features n"]
     share: Float[Array, "features n"]
@@ -64,9 +67,9 @@ def _told(out: Array, logistic: Array) -> Array:
     return jnp.where(logistic, jax.nn.sigmoid(out), out)
 
 
-def _newton(z: Array, zt: Array, near: Array, l2: float | Array, rows: _Rows, steps: Array) -> _Rows:
+def _newton(z: Array, zt: Array, near: Array, l2: float | Array, of: _Features, steps: Array) -> _Features:
     """A Newton step for every feature, by so many conjugate gradients."""
-    y, share, logistic, here, out, said, _ = rows
+    y, share, logistic, here, out, said, _ = of
 
     def outs(v: Array) -> Array:
         return v[:, :-1] @ zt + v[:, -1:]
@@ -109,7 +112,7 @@ def _newton(z: Array, zt: Array, near: Array, l2: float | Array, rows: _Rows, st
         return jax.lax.cond(jnp.any(steeper), resized, lambda: whole)
 
     here, out, said = jax.lax.cond(jnp.any(moved > SETTLED), searched, lambda: (here + step, out, said))
-    return _Rows(y, share, logistic, here, out, said, moved)
+    return _Features(y, share, logistic, here, out, said, moved)
 
 
 def fit(
@@ -117,6 +120,7 @@ def fit(
     y: Float[Array, "n features"],
     logistic: Bool[Array, " features"],
     l2: float | Array,
+    rows: Bool[Array, " n"] | None = None,
 ) -> Probe:
     """Fits a probe for every column of `y`.
 
@@ -124,31 +128,35 @@ def fit(
         y: labels, 0 or 1 for a logistic probe; NaN leaves the row out for that feature.
         logistic: which columns get a logistic probe; the others get a ridge probe.
         l2: the penalty.
+        rows: those that there are, if not all. The others are as if they had not been given; so one program serves
+            for any number of them.
     """
-    centre, scale, z, y, share = _prepared(x, y)
-    zt, count = z.T, jnp.array(0)
-    near = near_inverse(BEND * (zt @ z) / len(z) + (l2 + 1e-6) * jnp.eye(len(zt)), NEAR)
+    centre, scale, z, y, share = _prepared(x, y, rows)
+    zt = z.T
+    count = len(z) if rows is None else jnp.maximum(jnp.sum(rows), 1)
+    near = near_inverse(BEND * (zt @ z) / count + (l2 + 1e-6) * jnp.eye(len(zt)), NEAR)
 
-    def settled(count: Array, rows: _Rows, but: int) -> tuple[Array, _Rows]:
+    def settled(taken: Array, features: _Features, but: int) -> tuple[Array, _Features]:
         """Steps until no more than so many features move, or all steps are taken."""
 
-        def going(state: tuple[Array, _Rows]) -> Array:
+        def going(state: tuple[Array, _Features]) -> Array:
             return (state[0] < len(CONJUGATE)) & (jnp.sum(state[1].moved > SETTLED) > but)
 
-        def on(state: tuple[Array, _Rows]) -> tuple[Array, _Rows]:
+        def on(state: tuple[Array, _Features]) -> tuple[Array, _Features]:
             return state[0] + 1, _newton(z, zt, near, l2, state[1], jnp.array(CONJUGATE)[state[0]])
 
-        return jax.lax.while_loop(going, on, (count, rows))
+        return jax.lax.while_loop(going, on, (taken, features))
 
     nothing, logistic = jnp.zeros_like(y.T), jnp.asarray(logistic)[:, None]
     still = jnp.zeros((len(nothing), len(zt) + 1))
-    rows = _Rows(y.T, share.T, logistic, still, nothing, _told(nothing, logistic), jnp.full(len(nothing), jnp.inf))
+    moved = jnp.full(len(nothing), jnp.inf)
+    features = _Features(y.T, share.T, logistic, still, nothing, _told(nothing, logistic), moved)
     few = len(nothing) // 4
-    count, rows = settled(count, rows, few)
-    weights = rows.weights
+    taken, features = settled(jnp.array(0), features, few)
+    weights = features.weights
     if few:  # The few that are told apart best take twice the steps of the others.
-        slow = jax.lax.top_k(jnp.where(rows.moved > SETTLED, rows.moved, 0.0), few)[1]
-        _, last = settled(count, jax.tree.map(lambda of: of[slow], rows), 0)
+        slow = jax.lax.top_k(jnp.where(features.moved > SETTLED, features.moved, 0.0), few)[1]
+        _, last = settled(taken, jax.tree.map(lambda each: each[slow], features), 0)
         weights = weights.at[slow].set(last.weights)
     return Probe(centre, scale, weights[:, :-1].T, weights[:, -1])
 

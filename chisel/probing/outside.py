@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Float
 from numpy.typing import ArrayLike
 
 from chisel.agents.networks import Output
@@ -29,7 +29,8 @@ Checkpoints = Mapping[Any, Layers] | Callable[[], Iterable[tuple[Any, Layers]]]
 
 class _Label(NamedTuple):
     name: str
-    columns: slice  # of the matrix of all labels
+    first: int  # of its columns in the matrix of all labels
+    end: int  # after them
     kind: Literal["binary", "categorical", "continuous"]
 
 
@@ -78,38 +79,47 @@ def decode(
         raise ValueError("l1 and l2: expected one of them")
     y, known = _columns(labels)
     order = _halves(groups, len(y), seed)
-    task = _Task(
-        labels=known,
-        order=order,
-        truth=jnp.asarray(y[order]),
-        binary=jnp.asarray(np.repeat([k.kind != "continuous" for k in known], [_width(k) for k in known])),
-        fit=jax.jit(partial(linear.fit_sparse, l1=l1) if l1 is not None else partial(linear.fit, l2=l2 or L2)),
-        l2=L2 if l2 is None else l2,
-        rows=len(y),
-    )
-    given = {name: task.shown(f"baseline {name}", values) for name, values in (baselines or {}).items()}
-    sorted_by = task.shown("inputs", inputs) if inputs is not None else next(iter(given.values()), None)
+    binary = np.repeat([k.kind != "continuous" for k in known], [k.end - k.first for k in known])
+    task = _Task(jnp.asarray(y[order]), jnp.asarray(binary), L2 if l2 is None else l2, l1)
+
+    def shown(name: str, values: ArrayLike) -> Array:
+        array = np.asarray(values, np.float32)
+        if len(array) != len(y):
+            raise ValueError(f"{name}: expected {len(y)} rows, as many as there are labels, found {len(array)}")
+        return jnp.asarray(array.reshape(len(array), -1)[order])
+
+    def each() -> Iterator[tuple[Any, dict[str, Array]]]:
+        """Checkpoint after checkpoint, its rows in order."""
+        for at, layers in activations.items() if isinstance(activations, Mapping) else activations():
+            yield at, {name: shown(f"checkpoint {at}, layer {name}", values) for name, values in layers.items()}
+
+    given = {name: shown(f"baseline {name}", values) for name, values in (baselines or {}).items()}
+    sorted_by = shown("inputs", inputs) if inputs is not None else next(iter(given.values()), None)
     with jax.default_matmul_precision("highest"):
-        control = None if sorted_by is None else _control(task, sorted_by, seed)
+        keys = jax.random.split(jax.random.key(seed))
+        control = None
+        if sorted_by is not None:
+            control = controls.control_labels(keys[1], controls.types(keys[0], sorted_by), task.truth, task.binary)
         layers: dict[str, int] = {}
         at: list[Any] = []
-        found: list[list[dict[str, np.ndarray]]] = []
         probes: list[dict[str, linear.Probe]] = []
-        for checkpoint, xs in _shown(activations, task):
+        found: list[list[dict[str, np.ndarray]]] = []
+        for checkpoint, xs in each():
             widths = {name: x.shape[1] for name, x in xs.items()}
             if at and widths != layers:
                 raise ValueError(
                     f"checkpoint {checkpoint}: expected the layers {layers}, with as many units, found {widths}"
                 )
             layers = widths
+            read = {name: _read(x, task, control, known) for name, x in xs.items()}
             at.append(checkpoint)
-            probes.append({name: task.fitted(x, task.truth) for name, x in xs.items()})
-            found.append([_measures(task, x, probes[-1][name], control) for name, x in xs.items()])
+            probes.append({name: probe for name, (probe, _) in read.items()})
+            found.append([jax.tree.map(np.asarray, measures) for _, measures in read.values()])
         transfer = [
-            [[task.judged(probe[name], xs[name], task.truth) for name in layers] for probe in probes]
-            for _, xs in _shown(activations, task)
+            [[_judged(probe[name], xs[name], task.truth, known) for name in layers] for probe in probes]
+            for _, xs in each()
         ]
-        of_baselines = [task.judged(task.fitted(x, task.truth), x, task.truth) for x in given.values()]
+        of_baselines = [_judged(_fitted(x, task), x, task.truth, known) for x in given.values()]
 
     dims = ("checkpoint", "layer", "feature")
     names = [label.name for label in known]
@@ -129,58 +139,46 @@ L2 = 1e-2
 
 
 class _Task(NamedTuple):
-    """What probes are fitted to, and how. The first half of rows, in `order`, is fitted and the second tested."""
+    """What probes are fitted to, and how: the first half of the rows; the second is for tests."""
 
-    labels: "list[_Label]"
-    order: np.ndarray
-    truth: Array  # [rows, columns]
-    binary: Array  # [columns]
-    fit: Callable[..., linear.Probe]
+    truth: Float[Array, "n columns"]
+    binary: Bool[Array, " columns"]
     l2: float
-    rows: int  # of what is given
-
-    def shown(self, name: str, values: ArrayLike) -> Array:
-        array = np.asarray(values, np.float32)
-        if len(array) != self.rows:
-            raise ValueError(f"{name}: expected {self.rows} rows, as many as there are labels, found {len(array)}")
-        return jnp.asarray(array.reshape(len(array), -1)[self.order])
-
-    def fitted(self, x: Array, truth: Array) -> linear.Probe:
-        half = len(x) // 2
-        return self.fit(x[:half], truth[:half], self.binary)
-
-    def judged(self, probe: linear.Probe, x: Array, truth: Array) -> np.ndarray:
-        half = len(x) // 2
-        out = linear.predict(probe, x[half:])
-        return np.array([_judge(out[:, k.columns], truth[half:, k.columns], k.kind) for k in self.labels], np.float32)
+    l1: float | None
 
 
-def _control(task: _Task, inputs: Array, seed: int) -> Array:
-    keys = jax.random.split(jax.random.key(seed))
-    return controls.control_labels(keys[1], controls.types(keys[0], inputs), task.truth, task.binary)
-
-
-def _measures(task: _Task, x: Array, probe: linear.Probe, control: Array | None) -> dict[str, np.ndarray]:
-    """Score and controls of one layer, [feature]."""
+@jax.jit
+def _fitted(x: Array, task: _Task) -> linear.Probe:
     half = len(x) // 2
-    bits = np.asarray(controls.description_length(x[:half], task.truth[:half], task.binary, task.l2))
+    if task.l1 is not None:
+        return linear.fit_sparse(x[:half], task.truth[:half], task.binary, task.l1)
+    return linear.fit(x[:half], task.truth[:half], task.binary, task.l2)
+
+
+@partial(jax.jit, static_argnames="labels")
+def _judged(probe: linear.Probe, x: Array, truth: Array, labels: tuple[_Label, ...]) -> Float[Array, " features"]:
+    half = len(x) // 2
+    out, truth = linear.predict(probe, x[half:]), truth[half:]
+    return jnp.stack([_judge(out[:, k.first : k.end], truth[:, k.first : k.end], k.kind) for k in labels])
+
+
+@partial(jax.jit, static_argnames="labels")
+def _read(
+    x: Array, task: _Task, control: Array | None, labels: tuple[_Label, ...]
+) -> tuple[linear.Probe, dict[str, Array]]:
+    """A layer's probe, with score and controls, [feature]."""
+    half = len(x) // 2
+    probe = _fitted(x, task)
+    bits = controls.description_length(x[:half], task.truth[:half], task.binary, task.l2)
     # Of a class, those of all its columns, told one after another.
     found = {
-        "score": task.judged(probe, x, task.truth),
-        "description_length": np.array([bits[k.columns].sum() for k in task.labels]),
+        "score": _judged(probe, x, task.truth, labels),
+        "description_length": jnp.stack([jnp.sum(bits[k.first : k.end]) for k in labels]),
     }
     if control is not None:
-        found["selectivity"] = found["score"] - task.judged(task.fitted(x, control), x, control)
-    return found
-
-
-def _shown(activations: Checkpoints, task: _Task) -> Iterator[tuple[Any, dict[str, Array]]]:
-    """Checkpoint after checkpoint, its rows in order."""
-    for checkpoint, given in activations.items() if isinstance(activations, Mapping) else activations():
-        yield (
-            checkpoint,
-            {name: task.shown(f"checkpoint {checkpoint}, layer {name}", values) for name, values in given.items()},
-        )
+        told = _judged(_fitted(x, task._replace(truth=control)), x, control, labels)
+        found["selectivity"] = found["score"] - told
+    return probe, found
 
 
 class Pair(NamedTuple):
@@ -282,10 +280,6 @@ def _labelled(found: Mapping[str, Array], coords: dict[str, list[Any]]) -> xr.Da
     return xr.Dataset(data, coords={dim: values for dim, values in coords.items() if dim in used})
 
 
-def _width(label: _Label) -> int:
-    return label.columns.stop - label.columns.start
-
-
 def _binary(values: ArrayLike) -> bool:
     return np.asarray(values).dtype == bool
 
@@ -315,7 +309,7 @@ def _bank(
     return Bank(jnp.asarray(observations), jnp.asarray(told(features)), jnp.asarray(toward, bool), edits)
 
 
-def _columns(labels: Mapping[str, ArrayLike]) -> tuple[np.ndarray, list[_Label]]:
+def _columns(labels: Mapping[str, ArrayLike]) -> tuple[np.ndarray, tuple[_Label, ...]]:
     """All labels as one matrix, a column for each class, and what its columns are."""
     columns: list[np.ndarray] = []
     known: list[_Label] = []
@@ -330,11 +324,11 @@ def _columns(labels: Mapping[str, ArrayLike]) -> tuple[np.ndarray, list[_Label]]
         else:
             columns += [(array == one).astype(np.float32) for one in np.unique(array)]
             kind = "categorical"
-        known.append(_Label(name, slice(first, len(columns)), kind))
+        known.append(_Label(name, first, len(columns), kind))
     lengths = {len(column) for column in columns}
     if len(lengths) != 1:
         raise ValueError(f"labels: expected one length, found {sorted(lengths)}")
-    return np.stack(columns, 1), known
+    return np.stack(columns, 1), tuple(known)
 
 
 def _halves(groups: ArrayLike | None, rows: int, seed: int) -> np.ndarray:
@@ -355,7 +349,7 @@ def _halves(groups: ArrayLike | None, rows: int, seed: int) -> np.ndarray:
     return np.concatenate([first[:size], second[:size]])
 
 
-def _judge(out: Array, truth: Array, kind: str) -> float:
+def _judge(out: Array, truth: Array, kind: str) -> Float[Array, ""]:
     if kind == "categorical":
-        return float(judging.macro_f1(out, truth))
-    return float((judging.auc if kind == "binary" else judging.r2)(out[:, 0], truth[:, 0]))
+        return judging.macro_f1(out, truth)
+    return (judging.auc if kind == "binary" else judging.r2)(out[:, 0], truth[:, 0])

@@ -109,6 +109,23 @@ def test_one_class_or_none_gives_no_score_and_no_nonsense(label):
     assert all(np.isfinite(part).all() for part in fit(x, y, LOGISTIC, L2))
 
 
+@pytest.mark.parametrize("count", [10, 300])
+def test_rows_that_are_not_there_are_as_if_not_given(count):
+    x, y = problem("far from zero", 5, True)
+    x[count:] = 9 * x[count:] - 7
+    there = np.arange(len(x)) < count
+    masked, cut = (
+        np.asarray(linear.predict(fit(*given), x))
+        for given in ((x, y, LOGISTIC, L2, there), (x[:count], y[:count], LOGISTIC, L2))
+    )
+    finite = [
+        len(set(labels[~np.isnan(labels)])) > 1 for labels in y[:count].T
+    ]  # one class alone has no best intercept
+    assert sum(finite) > 6
+    spread = np.maximum(1, np.std(cut[:count], 0))[finite]
+    np.testing.assert_allclose(masked[:count][:, finite] / spread, cut[:count][:, finite] / spread, atol=1e-4)
+
+
 def test_features_do_not_touch_each_other():
     """Each is fitted as if it were alone, whatever stands in the other columns."""
     x, y = problem("saturated", 5)

@@ -50,7 +50,13 @@ def main() -> None:
 
     battery, _ = load_battery(options.battery)
     world, network = population.plan.world, population.plan.agent.network
-    params = jax.tree.map(lambda x: np.asarray(x)[: population.members], members.agent.params)
+    # No two alike, as late in training: networks that are the same are read once.
+    chance = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda x: np.asarray(x)[: population.members] + chance.normal(0, 1e-6, (population.members, *x.shape[1:])),
+        members.agent.params,
+    )
+    params = jax.tree.map(np.float32, params)
     numbers = {name: p.default for name, p in world.params.items()}
     start = time.perf_counter()
     reader = Reader(battery, world, network, numbers, population.members, None)

@@ -1,5 +1,6 @@
 """The reader: a battery made ready for one world and network, and taken from checkpoint after checkpoint."""
 
+import hashlib
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from chisel.probing.battery import Battery, left_out
 from chisel.probing.causes import Inquiry, Say, causes, erasures, steered
 from chisel.probing.influence import mean_bids
 from chisel.probing.utility import fit_utility
-from chisel.training.population import gather, lay, mesh, side_by_side, spread
+from chisel.training.population import Packing, lay, mesh, packing, side_by_side, slots, spread
 from chisel.worlds.world import World, names
 
 
@@ -274,14 +275,32 @@ class Reader:
         return {name: np.asarray(value).mean(1) for name, value in found.items()}
 
     def read(self, params: Any) -> Readings:
-        """Reads networks whose parameters have a leading [members] axis. Host arrays with that axis come back."""
-        found = gather(self._read(lay(params, self._mesh), self.subject), self._members)
-        return found if found.first is None else found._replace(**self._utilities(found.first))
+        """Reads networks whose parameters have a leading [members] axis. Host arrays with that axis come back.
 
-    def _utilities(self, first: np.ndarray) -> dict[str, np.ndarray]:
+        On CPU, networks that are the same bit for bit, as those of equal seed are until their schedules part, are read
+        once.
+        """
+        packed = packing(self._leaders(params), self._mesh)
+        found = self._gathered(self._read(lay(params, self._mesh, packed), self.subject, count=packed.each), packed)
+        return found if found.first is None else found._replace(**self._utilities(found.first, packed))
+
+    def _leaders(self, of_members: Any) -> np.ndarray:
+        """For every member, the first of those that are the same."""
+        if slots(self._mesh.devices.flat[0]) == 1:  # as many as ever: other shapes would have to be compiled
+            return np.arange(self._members)
+        first: dict[bytes, int] = {}
+        leaves = [np.ascontiguousarray(x) for x in jax.tree.leaves(of_members)]
+        digests = [hashlib.sha256(b"".join(x[i].tobytes() for x in leaves)).digest() for i in range(self._members)]
+        return np.array([first.setdefault(digest, i) for i, digest in enumerate(digests)])
+
+    def _gathered(self, laid: Any, packed: Packing) -> Any:
+        return jax.tree.map(lambda x: np.asarray(x)[packed.row], jax.block_until_ready(laid))
+
+    def _utilities(self, first: np.ndarray, packed: Packing) -> dict[str, np.ndarray]:
         """Utilities of members, one after another: nearly singular fits, whose last bits tell compiled loops apart."""
-        fits = [jax.tree.map(np.asarray, self._fit_utility(one))._asdict() for one in first]
-        return {name: np.stack([fit[name] for fit in fits]) for name in fits[0]}
+        _, leaders, place = np.unique(packed.row, return_index=True, return_inverse=True)
+        fits = [jax.tree.map(np.asarray, self._fit_utility(first[i]))._asdict() for i in leaders]
+        return {name: np.stack([fit[name] for fit in fits])[place] for name in fits[0]}
 
     def probes(self, params: Any) -> dict[str, linear.Probe]:
         """The probes of every layer, fitted to networks; host arrays, [members, …]."""
@@ -322,8 +341,9 @@ class Reader:
         if name not in self._compiled:
             batch = side_by_side(self._mesh, self._members)
             self._compiled[name] = spread(function, self._mesh, self._members, batch, shared=1)
-        laid = (lay(x, self._mesh) for x in of_members)
-        return gather(self._compiled[name](*laid, self.subject.bank), self._members)
+        packed = packing(self._leaders(of_members), self._mesh)
+        laid = (lay(x, self._mesh, packed) for x in of_members)
+        return self._gathered(self._compiled[name](*laid, self.subject.bank, count=packed.each), packed)
 
     def warnings(self) -> list[str]:
         """What cannot be read and why; and what makes readings on this bank doubtful: classes that are rare."""

@@ -77,8 +77,8 @@ def limits(low: float, high: float, least: float = -np.inf, most: float = np.inf
 
 
 def rows_chart(rows: list[Row]) -> alt.Chart:
-    """A chart of rows that are written into it."""
-    return alt.Chart(alt.InlineData(values=rows))
+    """A chart of rows that are written into it: as a tuple, which Altair does not copy with every layer."""
+    return alt.Chart(alt.InlineData(values=tuple(rows)))
 
 
 def over_training(layers: list[Chart], height: int, data: xr.Dataset) -> Chart:

@@ -87,6 +87,13 @@ def test_reading_again_gives_the_same():
     assert all(a.tobytes() == b.tobytes() for a, b in pairs_of(found, again))
 
 
+def test_members_that_are_one_are_told_apart_from_those_that_are_not():
+    reader, before = untrained()
+    found = reader.read(stacked([MLP.init(jax.random.key(i)) for i in (1, 0, 1)]))
+    for one, many in pairs_of(found, before):
+        assert [row.tobytes() for row in one] == [many[i].tobytes() for i in (1, 0, 1)]
+
+
 EACH = ("schedule", "seed", "checkpoint")
 PROBED, MOVED = (*EACH, "layer", "feature"), (*EACH, "feature", "goal")
 DIMS = {

@@ -58,7 +58,7 @@ def decode(
             half of them are for each. Without it every row is a group.
         inputs: [n, d], what is sorted into types for the control task; by default the first baseline. Without either
             there is no `selectivity`.
-        l2, l1: the penalty, on squared or on absolute weights; by default l2 = 0.01.
+        l2, l1: the penalty, on squared or on absolute weights; by default l2 = 0.01. Below 0.001 see `linear.fit`.
 
     Returns:
         `score` (AUC, R², or macro-F1), `description_length`, `selectivity` and `skill` (checkpoint, layer, feature),

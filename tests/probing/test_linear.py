@@ -118,9 +118,8 @@ def test_rows_that_are_not_there_are_as_if_not_given(count):
         np.asarray(linear.predict(fit(*given), x))
         for given in ((x, y, LOGISTIC, L2, there), (x[:count], y[:count], LOGISTIC, L2))
     )
-    finite = [
-        len(set(labels[~np.isnan(labels)])) > 1 for labels in y[:count].T
-    ]  # one class alone has no best intercept
+    # One class alone has no best intercept.
+    finite = [len(set(labels[~np.isnan(labels)])) > 1 for labels in y[:count].T]
     assert sum(finite) > 6
     spread = np.maximum(1, np.std(cut[:count], 0))[finite]
     np.testing.assert_allclose(masked[:count][:, finite] / spread, cut[:count][:, finite] / spread, atol=1e-4)

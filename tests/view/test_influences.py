@@ -1,9 +1,13 @@
 """Which decision-influences grew, told from a dataset."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import xarray as xr
+from rich.console import Console
 
+from chisel.showing import influences_table
 from chisel.view.influences import influences, why_none
 from chisel.view.tables import MOST, grown
 
@@ -48,6 +52,18 @@ def test_the_page_lists_them_and_says_none_where_there_is_none():
     assert "2 of 3" in html
     assert html.count("none") == 1
     assert "odd" not in html
+
+
+def test_the_terminal_shows_the_same():
+    console = Console(width=120)
+    with console.capture() as shown:
+        console.print(influences_table(SimpleNamespace(dataset=lambda name: readings())))
+    told = [line.split() for line in shown.get().splitlines()]
+    lines = told[next(i for i, line in enumerate(told) if line[0] == "schedule") + 1 :]
+    assert lines[0] == ["a", "none"]
+    assert lines[1][:7] == ["b", "right", "→", "clown", "3/3", "50", "+3.00"]
+    assert lines[2][:6] == ["left", "→", "clown", "2/3", "150", "+2.00"]
+    assert all(line[-1] == "nat" for line in lines[1:3])
 
 
 def test_more_than_can_be_listed_are_counted():

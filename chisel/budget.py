@@ -1,9 +1,9 @@
 """How much reward a study's schedules expect to pay, before anyone trains.
 
-So that *early against late* is not by accident *more against less*. The reference is random play from fresh levels,
-under the level parameters of the moment, with phases that end by the clock: the one policy that all members begin with
-and that belongs to no schedule. What agents were really paid is in a run's `training.nc` (`earned`). Shaping is left
-out: its discounted sum over an episode does not depend on what the agent does in it.
+So that *early against late* is not by accident *more against less*. The reference is random play in the middle of
+episodes, under the level parameters of the moment, with phases that end by the clock: the one policy that all members
+begin with and that belongs to no schedule. What agents were really paid is in a run's `training.nc` (`earned`). Shaping
+is left out: its discounted sum over an episode does not depend on what the agent does in it.
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -115,15 +115,17 @@ def _sampler(plan: "Plan") -> "Callable[[InForce], dict[str, np.ndarray]]":
     from chisel.worlds.world import names
 
     world, channels = plan.world, len(names(plan.world).channels)
-    begin_key, act_key, luck_key = jax.random.split(jax.random.key(0xB0D), 3)
+    begin_key, open_key, act_key, luck_key = jax.random.split(jax.random.key(0xB0D), 4)
     worlds = max(256, -(-STEPS // world.limit))
 
     @jax.jit
     def play(numbers: jax.Array) -> "Rollout":
         params = params_of(world, numbers)
         playing = begin(world, begin_key, worlds, channels, params)
-        whole = playing._replace(age=jnp.zeros_like(playing.age))
-        seen = collect(world, at_random(world), act_key, whole, params, world.limit, plan.shaped, plan.gates)[1]
+        # A horizon first, after which the worlds are in the middle of their episodes as they are in training: the first
+        # steps of episodes alone are not what an episode pays on average.
+        playing, _ = collect(world, at_random(world), open_key, playing, params, world.limit)
+        seen = collect(world, at_random(world), act_key, playing, params, world.limit, plan.shaped, plan.gates)[1]
         return seen._replace(observations=jnp.zeros(0), finals=jnp.zeros(0), last=jnp.zeros(0))
 
     @jax.jit

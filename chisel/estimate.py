@@ -100,7 +100,7 @@ def check(study: Study, devices: int | None = None, measure: bool = True, tell: 
         devices=population.mesh.size,
         scales={part.name: part.scale for part in study.schedule if part.scale is not None},
         budgets=budgets(study),
-        doubts=doubts(study),
+        doubts=doubts(study, population.plan.world),
     )
     if not measure:
         return found

@@ -71,15 +71,35 @@ def needs(study: Study, world: "World") -> Needs:
     )
 
 
-def doubts(study: Study) -> list[str]:
-    """What a reader should know of a study's rewards before it is run: what they do to what is optimal."""
-    found = []
+def doubts(study: Study, world: "World") -> list[str]:
+    """What a reader should know of a study before it is run: what its rewards do to what is optimal, and criteria that
+    cannot be met.
+    """
+    found = _hopeless(study, world)
     for part in study.schedule:
         for name in dict.fromkeys(n for _, table in reward_tables(part) for n in table if n.startswith(APPROACH)):
             found.append(
                 f"schedule {part.name!r}: {name} pays for coming nearer and takes nothing back for going away, so that "
                 f"what is optimal may change; {SHAPE}{name.removeprefix(APPROACH)} would keep it"
             )
+    return found
+
+
+def _hopeless(study: Study, world: "World") -> list[str]:
+    """Phases that are over before their criterion begins to count."""
+    from chisel.rewards.criteria import opening
+
+    updates, first = study.training.updates, opening(world.limit, study.training.rollout)
+    found = []
+    for part in study.schedule:
+        ends = [edge_update(phase.until, updates) for phase in part.phases or ()]
+        for i, (start, end, phase) in enumerate(zip([0, *ends], ends, part.phases or (), strict=False)):
+            if phase.advance is not None and not phase.advance.wait and end - start <= first:
+                found.append(
+                    f"schedule {part.name!r}, phase {i + 1}: it lasts {end - start} updates, and its criterion counts "
+                    f"only after {first}, which take an episode's {world.limit} steps, so that it cannot be met; "
+                    "make the phase longer, or let it `wait`"
+                )
     return found
 
 

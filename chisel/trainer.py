@@ -207,8 +207,9 @@ def _entering(members: Any, switched: np.ndarray) -> Any:
     standing = members.standing
     if standing is None:
         return members
-    total, episodes = (np.where(switched, np.zeros_like(x), x) for x in (standing.total, standing.episodes))
-    return members._replace(standing=standing._replace(total=total, episodes=episodes))
+    counted = standing.total, standing.episodes, standing.updates
+    total, episodes, updates = (np.where(switched, np.zeros_like(x), x) for x in counted)
+    return members._replace(standing=standing._replace(total=total, episodes=episodes, updates=updates))
 
 
 def _tell_acts(study: Study, at: int, watch: Watch, tell: Tell) -> None:

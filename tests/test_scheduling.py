@@ -220,7 +220,20 @@ def test_criteria_end_phases_where_the_clock_would():
 def test_what_may_change_what_is_optimal_is_told_once_for_each_schedule():
     phase = {"approach.near_clown": 1.0, "shape.near_water": 1.0}
     guided = {"phases": [{"until": 0.5, "reward": phase}, {"until": 1.0, "reward": phase}]}
-    assert doubts(study(SMALL, {"reward": {"shape.near_water": 1.0}})) == []
-    (found,) = doubts(study(SMALL, guided))
+    assert doubts(study(SMALL, {"reward": {"shape.near_water": 1.0}}), SMILE) == []
+    (found,) = doubts(study(SMALL, guided), SMILE)
     assert found.startswith("schedule 's1': approach.near_clown pays for coming nearer")
     assert found.endswith("shape.near_clown would keep it")
+
+
+def test_a_criterion_that_cannot_be_met_before_its_phase_is_over_is_told():
+    """`smile` has episodes of 40 steps: with rollouts of 32 its criteria count from the third update of a phase on."""
+
+    def phases(first: float, **advance: Any) -> dict[str, Any]:
+        told = {"channel": "smile", "above": 1.0} | advance
+        return {"phases": [{"until": first, "reward": {}, "advance": told}, {"until": 1.0, "reward": {"smile": 1.0}}]}
+
+    (found,) = doubts(study(phases(2 / UPDATES)), SMILE)
+    assert found.startswith("schedule 's0', phase 1: it lasts 2 updates, and its criterion counts only after 2")
+    assert doubts(study(phases(3 / UPDATES)), SMILE) == []
+    assert doubts(study(phases(2 / UPDATES, wait=True)), SMILE) == [], "it waits as long as it takes"

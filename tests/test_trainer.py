@@ -23,10 +23,10 @@ TEXT = """
 world = "smile"
 agent = { network = { widths = [8] } }
 [training]
-steps = 3072
+steps = 7680
 seeds = 2
 worlds = 16
-rollout = 16
+rollout = 40
 checkpoints = { count = 4, spacing = "even" }
 [[schedule]]
 name = "help"

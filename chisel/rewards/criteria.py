@@ -8,6 +8,7 @@ before its end until then. All of it is data, and part of a member's state.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -39,16 +40,18 @@ class Standing(NamedTuple):
     Fields:
         at: the schedule's clock, in updates.
         total, episodes: of the watched channel, and how many episodes, in this phase, forgetting.
+        updates: since the phase began.
     """
 
     at: Int[Array, ""]
     total: Float[Array, ""]
     episodes: Float[Array, ""]
+    updates: Int[Array, ""]
 
 
 def beginning() -> Standing:
     """Before the first update."""
-    return Standing(jnp.int32(0), jnp.float32(0), jnp.float32(0))
+    return Standing(jnp.int32(0), jnp.float32(0), jnp.float32(0), jnp.int32(0))
 
 
 def no_criteria(channels: int) -> Criteria:
@@ -72,17 +75,33 @@ def stack_criteria(criteria: Sequence[Criteria]) -> Criteria:
     return Criteria(*(np.stack([pad(x) for x in field]) for field in zip(*criteria, strict=True)))
 
 
+def opening(limit: int, steps: int) -> int:
+    """Updates of so many steps that take a full horizon, during which the episodes of a phase do not count.
+
+    >>> opening(40, 32), opening(32, 32)
+    (2, 1)
+    """
+    return -(-limit // steps)
+
+
 def go_on(
-    criteria: Criteria, standing: Standing, totals: Float[Array, " channels"], episodes: Int[Array, ""]
+    criteria: Criteria,
+    standing: Standing,
+    totals: Float[Array, " channels"],
+    episodes: Int[Array, ""],
+    opening: int = 0,
 ) -> Standing:
     """The standing after an update.
 
     Args:
         totals: mean over the episodes that finished in it of each channel's sum; not read if none finished.
         episodes: how many finished.
+        opening: updates at the beginning of a phase whose episodes do not count: as many as take a full horizon. Later
+            ones began in the phase, under its level parameters, and long ones had the time to finish.
     """
     phase = jnp.minimum(jnp.sum(standing.at >= criteria.ends), len(criteria.ends) - 1)
     ends, channel, above, span, wait = (x[phase] for x in criteria)
+    episodes = jnp.where(standing.updates >= opening, episodes, 0)
     forgetting = jnp.exp(-episodes / span)
     seen = jnp.where(episodes > 0, jnp.sum(jnp.where(channel > 0, totals, 0.0)) * episodes, 0.0)
     total, count = standing.total * forgetting + seen, standing.episodes * forgetting + episodes
@@ -92,4 +111,7 @@ def go_on(
     clock = jnp.where(watched & wait & ~met, jnp.minimum(standing.at + 1, ends - 1), standing.at + 1)
     at = jnp.where(met, ends, clock)
     enters = at >= ends
-    return Standing(at, jnp.where(enters, 0.0, total), jnp.where(enters, 0.0, count))
+    fresh = Standing(at, jnp.float32(0), jnp.float32(0), jnp.int32(0))
+    return jax.tree.map(
+        lambda new, old: jnp.where(enters, new, old), fresh, Standing(at, total, count, standing.updates + 1)
+    )

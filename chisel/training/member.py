@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, UInt32
 
 from chisel.agents.agent import Agent, Batch, Tuning
 from chisel.agents.policy import policy
-from chisel.rewards.criteria import Standing, beginning, go_on
+from chisel.rewards.criteria import Standing, beginning, go_on, opening
 from chisel.rewards.oversight import read
 from chisel.rewards.payment import Owed, nothing_owed, pay
 from chisel.rewards.schedule import InForce, Schedule, in_force
@@ -46,7 +46,7 @@ class Metrics(NamedTuple):
 
     Fields:
         totals: [channels] mean over the episodes that finished of each channel's sum, unweighted; NaN if none finished.
-        episodes: how many finished.
+        episodes: how many finished; 0 until a full horizon has passed, see `chisel.training.rollout.begin`.
         steps: their mean length.
         paid: mean training reward per step, guidance included: what the learner saw.
         earned: [channels] mean per step of what each channel earned: weight times reading, whenever it is paid.
@@ -137,7 +137,7 @@ def update(plan: Plan, member: Member, schedule: Schedule) -> tuple[Member, Metr
 
     params, actor = params_of(plan.world, now.params), policy(plan.agent.network, member.agent.params, now.exploration)
     playing, seen = collect(plan.world, actor, act_key, member.playing, params, plan.rollout, plan.shaped, plan.gates)
-    standing, following = _onward(member, schedule, seen, at)
+    standing, following = _onward(plan, member, schedule, seen, at)
     # A key that splitting never gives, so that what a plain study draws is what it drew without overseers.
     readings = read(now.oversight, jax.random.fold_in(act_key, LUCK), seen.facts, seen.gates, plan.noisy)
     income = earned(now.reward, readings)
@@ -175,11 +175,14 @@ def update(plan: Plan, member: Member, schedule: Schedule) -> tuple[Member, Metr
     return onward, metrics
 
 
-def _onward(member: Member, schedule: Schedule, seen: Rollout, at: Array) -> tuple[Standing | None, InForce]:
+def _onward(
+    plan: Plan, member: Member, schedule: Schedule, seen: Rollout, at: Array
+) -> tuple[Standing | None, InForce]:
     """The standing after the rollout, and what will be in force next."""
     if member.standing is None or schedule.criteria is None:
         return None, in_force(schedule, at + 1)
-    standing = go_on(schedule.criteria, member.standing, seen.episodes.totals, seen.episodes.finished)
+    totals, finished = seen.episodes.totals, seen.episodes.finished
+    standing = go_on(schedule.criteria, member.standing, totals, finished, opening(plan.world.limit, plan.rollout))
     return standing, in_force(schedule, standing.at)
 
 

@@ -38,13 +38,13 @@ class Playing(NamedTuple):
 
     state: State
     age: Int[Array, " worlds"]  # steps of the time limit used up in this episode
-    whole: Bool[Array, " worlds"]  # the episode was seen from its beginning, and so counts in `Episodes`
+    opening: Int[Array, ""]  # steps until finished episodes count in `Episodes`, see `begin`
     totals: Float[Array, "worlds channels"]  # what happened in it so far, per channel, unweighted
     memory: Memory = None  # what the agent remembers of it
 
 
 class Episodes(NamedTuple):
-    """The episodes that finished during a rollout, but for the first of each world, which `begin` has cut short."""
+    """The episodes that finished during a rollout, but for those of the opening, see `begin`."""
 
     finished: Int[Array, ""]  # how many
     steps: Float[Array, ""]  # mean length; NaN if none finished
@@ -70,11 +70,17 @@ class Rollout(NamedTuple):
 def begin(
     world: World, key: Array, worlds: int, channels: int, params: dict[str, Array], memory: Memory = None
 ) -> Playing:
-    """Fresh worlds whose clocks are spread over the time limit, so that not all are cut off at one step for ever."""
+    """Fresh worlds whose clocks are spread over the time limit, so that not all are cut off at one step for ever.
+
+    Episodes count only once a full horizon (`world.limit` steps) has passed. Before, only short ones can have finished
+    whole, and a mean over them would be length-biased (Cox 1962, *Renewal Theory*: sampling intervals by the moment of
+    their end is fair only where every length had the time to begin). Leaving out those that *began* early instead would
+    move the same bias one horizon on. The first episode of a world, which its clock cuts short, ends before then.
+    """
     reset_key, age_key = jax.random.split(key)
     state = jax.vmap(world.reset, (0, None))(jax.random.split(reset_key, worlds), params)
     age = jax.random.randint(age_key, (worlds,), 0, world.limit)
-    return Playing(state, age, jnp.zeros(worlds, bool), jnp.zeros((worlds, channels)), memory)
+    return Playing(state, age, jnp.int32(world.limit), jnp.zeros((worlds, channels)), memory)
 
 
 def _where(mask: Array, yes: Any, no: Any) -> Any:
@@ -152,12 +158,12 @@ def collect(
         potentials = [jax.vmap(lambda s: _potentials(world, shaped, s))(s) for s in (state, after)]
         conditions = jax.vmap(lambda s: _conditions(world, gates, s))(after)
         record = (observation, action, facts, *potentials, conditions, ended, truncated, observe(after))
-        told = over & playing.whole
+        told = over & (playing.opening == 0)
         finished = jnp.where(told[:, None], totals, 0.0).sum(0), jnp.sum(told), jnp.sum(jnp.where(told, age, 0))
         onward = Playing(
             _where(over, fresh, after),
             jnp.where(over, 0, age),
-            playing.whole | over,
+            jnp.maximum(playing.opening - 1, 0),
             jnp.where(over[:, None], 0.0, totals),
             _where(over, actor.fresh(worlds), memory),
         )

@@ -177,6 +177,16 @@ def test_nothing_is_carried_into_the_next_phase():
     assert walk(out, [GOOD, GOOD, poor, poor]) == [1, 2, 3, 4], "what was achieved before counts"
 
 
+def test_episodes_of_the_opening_of_a_phase_do_not_count():
+    """In each phase anew: they began before it, or were the short ones of those that began in it."""
+    same = (0, 0.5, 10.0, False)
+    rules, standing, clocks = criteria((50, *same), (90, *same), LAST), beginning(), []
+    for _ in range(7):
+        standing = jax.jit(go_on, static_argnums=4)(rules, standing, np.float32(GOOD[0]), np.int32(10), 2)
+        clocks.append(int(standing.at))
+    assert clocks == [1, 2, 50, 51, 52, 90, 91]
+
+
 def test_the_standing_is_in_numbers_after_an_update_without_episodes():
     standing = goes_on(criteria((9, 0, 5.0, 20.0, False), LAST), beginning(), np.float32(GOOD[0]), np.int32(10))
     after = goes_on(criteria((9, 0, 5.0, 20.0, False), LAST), standing, np.float32(NOBODY[0]), np.int32(0))

@@ -11,8 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chisel.agents.policy import forgetful
-from chisel.training.rollout import begin, collect, episode
-from chisel.worlds.world import names
+from chisel.training.rollout import at_random, begin, collect, episode
+from chisel.worlds import WORLDS as WORLDS_BY_NAME
+from chisel.worlds.world import defaults, names
 
 LIMIT, WORLDS, STEPS = 5, 3, 12
 SHAPED = ("level", "far")  # not in order of name
@@ -71,12 +72,13 @@ def test_a_rollout_is_the_game_that_plain_python_plays(compiled, seed, chance):
     first = parts[0][0]
     tally, age = first.state.tally.tolist(), first.age.tolist()
     level, totals = first.state.level.tolist(), [[0.0] * 4 for _ in range(WORLDS)]
-    whole = [False] * WORLDS  # the first episodes began in the middle, and do not count
+    done = 0  # steps: what finishes within the first LIMIT does not count
     for before, seen in parts:
         assert before.age.tolist() == age
         np.testing.assert_allclose(before.totals, totals, atol=1e-5)
         finals, finished, lengths = [], [], []
         for t in range(STEPS):
+            done += 1
             for w in range(WORLDS):
                 action, was = int(seen.actions[t, w]), tally[w]
                 np.testing.assert_allclose(seen.observations[t, w], [was, 3, level[w]])
@@ -91,10 +93,9 @@ def test_a_rollout_is_the_game_that_plain_python_plays(compiled, seed, chance):
                 if cut:
                     finals.append([tally[w], 3, level[w]])
                 if over or cut:
-                    if whole[w]:
+                    if done > LIMIT:
                         finished.append(totals[w])
                         lengths.append(age[w])
-                    whole[w] = True
                     following = seen.observations[t + 1, w] if t + 1 < STEPS else seen.last[w]
                     assert following[0] == 0
                     assert following[2] != pytest.approx(level[w], abs=1e-6)  # another level
@@ -260,3 +261,27 @@ def test_an_episode_is_cut_off_at_the_limit_or_where_asked(counting):
         assert story.alive.shape == (meant, 2)
         assert story.alive.all()
         assert not story.reached.any()
+
+
+# Means over episodes
+
+
+def test_a_mean_over_episodes_is_not_biased_by_their_length_from_the_first_on():
+    """In a maze, random play finds the cheese in about a sixth of episodes, and those are shorter than the others: before
+    a full horizon has passed, only such could have finished. Against whole episodes from fresh levels."""
+    maze = WORLDS_BY_NAME["maze"]
+    cheese = names(maze).channels.index("cheese")
+    params = {name: jnp.float32(value) for name, value in defaults(maze).items()}
+    levels = jax.vmap(maze.reset, (0, None))(jax.random.split(jax.random.key(0), 8192), params)
+    whole = jax.jit(lambda s: episode(maze, at_random(maze), jax.random.key(1), s, params)[0])(levels)
+    truth = float(whole.facts[..., cheese].sum(0).mean())
+    playing = begin(maze, jax.random.key(2), 1024, len(names(maze).channels), params)
+    play = jax.jit(lambda p, key: collect(maze, at_random(maze), key, p, params, 32))
+    found = []
+    for i in range(5):
+        playing, seen = play(playing, jax.random.key(3 + i))
+        found.append((float(seen.episodes.totals[cheese]), int(seen.episodes.finished)))
+    assert found[0][1] == 0, "nothing counts before a full horizon has passed"
+    for mean, count in found[1:]:
+        assert count > 500
+        assert abs(mean - truth) < 4 * math.sqrt(truth * (1 - truth) / count)  # yes or no: a binomial's standard error

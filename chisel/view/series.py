@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from chisel.analysis.episodes import pooled
 from chisel.analysis.statistics import t_interval
 from chisel.terms import APPROACH, SHAPE
 
@@ -74,10 +75,12 @@ def finite(values: xr.DataArray) -> bool:
 
 
 def binned(training: xr.Dataset) -> tuple[xr.DataArray, np.ndarray]:
-    """Returns averaged over stretches of equal length, at most `BINS`, and the middles of the stretches."""
-    totals, updates = training["total"], training.sizes["update"]
+    """Returns of the episodes that finished in each of at most `BINS` equal bins of updates, and the bins' middles."""
+    updates = training.sizes["update"]
+    totals = training["total"].transpose(..., "channel", "update")
+    counts = training["episodes"].transpose(..., "update").expand_dims({"channel": totals.channel}, -2)
     parts = np.array_split(np.arange(updates), min(BINS, updates))
-    each = [t_interval(totals.isel(update=p).transpose(..., "update").values).mean for p in parts]
+    each = [pooled(totals.values[..., p], counts.values[..., p]) for p in parts]
     dims = [d for d in totals.dims if d != "update"]
     steps = np.concatenate([[0], training["steps"].values])
     middles = np.array([(steps[p[0]] + steps[p[-1] + 1]) / 2 for p in parts])

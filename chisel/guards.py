@@ -162,7 +162,7 @@ def record_guards(study: Study, watches: list[Watch]) -> xr.Dataset:
             "guard": [guard.title for guard in study.guard],
             "schedule": [s.name for s in study.schedule],
             "seed": np.arange(seeds, dtype=np.int32),
-            "checkpoint": np.array(study.checkpoint_updates, np.int32) * np.int32(batch),
+            "checkpoint": np.array(study.checkpoint_updates, np.int64) * batch,
         },
     )
     data["guard_seen"].attrs = {"long_name": "what the guard read; NaN where it did not look", "units": "1"}

@@ -31,7 +31,7 @@ from chisel.resolve import read_study
 from chisel.spec import WrongInput
 from chisel.study import Study, differences
 
-FORMAT = 3  # of the folder; raised when an older chisel could not read it
+FORMAT = 4  # of the folder; raised when an older chisel could not read it
 TRAINING, READINGS, REPORT = "training.nc", "readings.nc", "report.html"
 _TEMPORARY = ".orbax-checkpoint-tmp"
 # What a process that was killed while it made the folder may have left; the next one goes on from there.
@@ -73,7 +73,7 @@ class Run:
     def write_dataset(self, name: str, dataset: xr.Dataset) -> None:
         """Writes a NetCDF file whole or not at all. Equal datasets give equal bytes."""
         temporary = self.path / f".{name}.writing"
-        dataset.to_netcdf(temporary, engine="scipy")
+        _encoded(dataset).to_netcdf(temporary, engine="scipy")
         os.replace(temporary, self.path / name)
 
     def dataset(self, name: str) -> xr.Dataset:
@@ -85,12 +85,29 @@ class Run:
         if not (self.path / name).is_file():
             raise WrongInput(f"{self.path}: has no {name} yet; `chisel run` goes on where it stopped")
         with xr.open_dataset(self.path / name, engine="scipy") as dataset:
-            return dataset.load()
+            return _decoded(dataset.load())
 
     def write_text(self, name: str, text: str) -> Path:
         """Writes a text file whole or not at all."""
         _write(self.path / name, text)
         return self.path / name
+
+
+WHOLE = "whole_numbers"  # the attribute of what a file holds as float64 though it counts
+
+
+def _encoded(dataset: xr.Dataset) -> xr.Dataset:
+    """NetCDF 3 has no integers of 64 bits, and steps need more than 32: they are stored as float64, exact to 2^53."""
+    wide = {name: x for name, x in dataset.variables.items() if x.dtype == np.int64}
+    return dataset.assign({n: (x.dims, x.values.astype(np.float64), x.attrs | {WHOLE: 1}) for n, x in wide.items()})
+
+
+def _decoded(dataset: xr.Dataset) -> xr.Dataset:
+    counts = [dataset[name] for name, x in dataset.variables.items() if WHOLE in x.attrs]
+    for x in counts:
+        kept = {key: value for key, value in x.attrs.items() if key != WHOLE}
+        dataset = dataset.assign_coords({x.name: (x.dims, x.values.astype(np.int64), kept)})
+    return dataset
 
 
 def create(path: Path, study: Study, facts: dict[str, Any]) -> Run:
@@ -136,7 +153,10 @@ def open_run(path: Path) -> Run:
     except (OSError, ValueError) as error:
         raise WrongInput(f"{path / 'manifest.json'}: cannot be read ({error})") from error
     if found != FORMAT:
-        raise WrongInput(f"{path}: is of run format {found!r}; this chisel knows {FORMAT}")
+        raise WrongInput(
+            f"{path}: is of run format {found!r}; this chisel knows {FORMAT}. Run its study again, or open it with the "
+            "version of chisel in its manifest.json"
+        )
     return run
 
 

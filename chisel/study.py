@@ -18,6 +18,8 @@ from chisel.spec import Part, dotted, fault, nearest, validate
 from chisel.terms import Amount
 from chisel.traits import Agent, PPOPart, fault_of
 
+MOST_UPDATES = 2**23  # of which single precision tells every middle apart, see `chisel.rewards.schedule.progress`
+
 
 class CheckpointPart(Part):
     """When to save; the untrained agent, phase edges and the end are always added."""
@@ -53,6 +55,13 @@ class TrainingPart(Part):
             raise ValueError(
                 f"steps = {self.steps} is not a multiple of {self.batch} "
                 f"({self.worlds} worlds × {self.rollout} steps of rollout); the nearest are {choices}"
+            )
+        if self.updates > MOST_UPDATES:
+            raise fault(
+                f"{self.steps} steps are {self.updates} updates of {self.worlds} worlds × {self.rollout} steps; "
+                f"schedules are read in single precision, which tells at most {MOST_UPDATES} updates apart; "
+                f"expected at most {MOST_UPDATES * self.batch} steps, or more worlds, or longer rollouts",
+                "steps",
             )
         return self
 

@@ -43,7 +43,7 @@ def dataset(
     every = {
         "schedule": schedules,
         "seed": np.arange(seeds, dtype=np.int32),
-        "checkpoint": np.array(checkpoints, np.int32) * np.int32(batch),
+        "checkpoint": np.array(checkpoints, np.int64) * batch,
     } | coordinates(reader)
     used = {"schedule", "seed", "checkpoint", *(dim for own in dims.values() for dim in own)}
     data = xr.Dataset(

@@ -60,7 +60,7 @@ def record(
             "update": np.arange(start, start + updates, dtype=np.int32),
             "steps": (
                 "update",
-                (start + np.arange(updates, dtype=np.int32) + 1) * np.int32(plan.worlds * plan.rollout),
+                (start + np.arange(updates, dtype=np.int64) + 1) * (plan.worlds * plan.rollout),
             ),
             "channel": list(known.channels),
             "potential": np.array(plan.shaped, dtype=np.str_),
@@ -105,7 +105,7 @@ def _optional(force: InForce) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
 
 _MEANINGS = {
     "total": ("mean over the episodes finished in the update of each channel's sum, unweighted; NaN if none", "1"),
-    "episodes": ("episodes finished in the update", "1"),
+    "episodes": ("episodes finished in the update; 0 until a full horizon has passed", "1"),
     "episode_steps": ("mean length of the finished episodes", "step"),
     "paid": ("mean training reward per step, guidance included: what the learner saw", "1"),
     "earned": ("mean per step of weight times reading of each channel, whenever it was paid", "1"),

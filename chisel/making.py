@@ -121,7 +121,7 @@ def make_agent(study: Study, world: "World") -> "Agent":
             warmup=-(-told.warmup // training.worlds),
             descents=told.gradient_steps,
         )
-        return dqn.dqn(network, settings, names(world).observation, training.worlds)
+        return dqn.dqn(network, settings, names(world).observation, training.worlds, world.limit)
     learners: dict[str, tuple[Any, Any]] = {
         "ppo": (ppo.ppo, ppo.Settings),
         "a2c": (policy_gradient.a2c, policy_gradient.A2CSettings),

@@ -77,23 +77,26 @@ def loss(params: Params, target: Params, hops: Hops, network: Network, settings:
     error = jax.vmap(rlax.double_q_learning)(values, hops.actions, hops.rewards, hops.discounts, following, selecting)
     each = rlax.l2_loss(error) if settings.huber is None else rlax.huber_loss(error, settings.huber)
     mean = jnp.mean(jnp.take_along_axis(values, hops.actions[:, None], axis=-1))
-    return jnp.sum(each * hops.known) / jnp.maximum(jnp.sum(hops.known), 1), mean
+    return jnp.mean(each), mean
 
 
-def dqn(network: Network, settings: Settings, observation: jax.ShapeDtypeStruct, worlds: int) -> Agent:
+def dqn(network: Network, settings: Settings, observation: jax.ShapeDtypeStruct, worlds: int, limit: int) -> Agent:
     """A DQN learner over `network`, whose outputs are action values.
 
     Args:
         observation, worlds: shape of what is remembered.
+        limit: the time limit of an episode, in steps; what a truncated step led to is remembered as well.
     """
     optimiser = descent(network, settings.gradient_norm, apart=False)
 
     def init(key: Array) -> DQNState:
         params = network.init(key)
-        replay = empty(observation, settings.rows, worlds)
+        replay = empty(observation, settings.rows, worlds, limit)
         return DQNState(params, params, optimiser.init(params), jnp.int32(0), replay)
 
     def learn(state: DQNState, key: Array, batch: Batch, tuning: Tuning) -> tuple[DQNState, dict[str, Array]]:
+        slots = worlds * -(-len(batch.actions) // limit)
+        assert len(batch.finals) == slots, (batch.finals.shape, slots, "rollouts have another time limit")
         replay = store(state.replay, batch)
 
         def one(learned: Learned, key: Array) -> tuple[Learned, dict[str, Array]]:

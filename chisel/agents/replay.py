@@ -13,7 +13,10 @@ class Replay(NamedTuple):
     """Steps in order of time, the oldest overwritten first; arrays are [rows, worlds, …].
 
     Fields:
+        final: where in `finals` the observation after a truncated step is; −1 for steps that were not truncated.
+        finals: [slots, …] a ring of its own: truncated steps are few, so that not every step needs two observations.
         at: the row that is written next.
+        final_at: the slot of `finals` that is written next.
         filled: how many rows have been written, at most all.
     """
 
@@ -21,8 +24,10 @@ class Replay(NamedTuple):
     actions: Int[Array, "rows worlds"]
     rewards: Float[Array, "rows worlds"]
     ended: Bool[Array, "rows worlds"]
-    truncated: Bool[Array, "rows worlds"]
+    final: Int[Array, "rows worlds"]
+    finals: Array
     at: Int[Array, ""]
+    final_at: Int[Array, ""]
     filled: Int[Array, ""]
 
 
@@ -33,7 +38,6 @@ class Hops(NamedTuple):
         before, after: the observations that a hop leads from and to.
         rewards: discounted sum on the way.
         discounts: γ to the number of steps; 0 where the episode ended on the way.
-        known: the hop is of one step at least: the time limit did not cut off its first.
     """
 
     before: Array
@@ -41,47 +45,61 @@ class Hops(NamedTuple):
     rewards: Float[Array, " samples"]
     discounts: Float[Array, " samples"]
     after: Array
-    known: Bool[Array, " samples"]
 
 
-def empty(observation: jax.ShapeDtypeStruct, rows: int, worlds: int) -> Replay:
-    """A replay before the first step."""
+def empty(observation: jax.ShapeDtypeStruct, rows: int, worlds: int, limit: int) -> Replay:
+    """A replay before the first step.
+
+    Args:
+        limit: the time limit of an episode. A world is cut off once in `limit` steps at most, so that so many
+            observations after truncated steps are enough for all that are remembered.
+    """
     return Replay(
         observations=jnp.zeros((rows, worlds, *observation.shape), observation.dtype),
         actions=jnp.zeros((rows, worlds), jnp.int32),
         rewards=jnp.zeros((rows, worlds)),
         ended=jnp.zeros((rows, worlds), bool),
-        truncated=jnp.zeros((rows, worlds), bool),
+        final=jnp.full((rows, worlds), -1, jnp.int32),
+        finals=jnp.zeros((worlds * -(-rows // limit), *observation.shape), observation.dtype),
         at=jnp.int32(0),
+        final_at=jnp.int32(0),
         filled=jnp.int32(0),
     )
 
 
 def store(replay: Replay, batch: Batch) -> Replay:
     """Writes a rollout over the oldest steps. Its length must divide that of the replay."""
-    rows, steps = len(replay.actions), len(batch.actions)
+    rows, steps, slots = len(replay.actions), len(batch.actions), len(replay.finals)
     assert rows % steps == 0, (rows, steps)
+    assert len(batch.finals) <= slots, (len(batch.finals), slots)
 
     def write(old: Array, new: Array) -> Array:
         return jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), replay.at, axis=0)
 
-    at, filled = (replay.at + steps) % rows, jnp.minimum(replay.filled + steps, rows)
+    cut = batch.truncated.reshape(-1)
+    final = jnp.where(cut, (replay.final_at + jnp.cumsum(cut) - 1) % slots, -1).reshape(batch.truncated.shape)
+    count, number = jnp.sum(cut, dtype=jnp.int32), jnp.arange(len(batch.finals))
+    # Slots of the batch that hold nothing are written nowhere: what is there may still be needed.
+    where = jnp.where(number < count, (replay.final_at + number) % slots, slots)
     return Replay(
         write(replay.observations, batch.observations),
         write(replay.actions, batch.actions),
         write(replay.rewards, batch.rewards),
         write(replay.ended, batch.ended),
-        write(replay.truncated, batch.truncated),
-        at,
-        filled,
+        write(replay.final, final),
+        replay.finals.at[where].set(batch.finals.astype(replay.finals.dtype), mode="drop"),
+        (replay.at + steps) % rows,
+        (replay.final_at + count) % slots,
+        jnp.minimum(replay.filled + steps, rows),
     )
 
 
 def sample(replay: Replay, key: Array, count: int, hop: int, discount: float) -> Hops:
     """Hops of `hop` steps, drawn evenly from all that have been seen whole.
 
-    A hop stops short where the episode ends, with nothing to come; and before a step that the time limit cut off, whose
-    outcome is not in the replay: from there its value is looked up. Where that is its very first step, it is not known.
+    A hop stops short where the episode ends, with nothing to come; and after a step that the time limit cut off, from
+    where the value of the state that this step led to is looked up. So every step that is remembered teaches what it
+    was paid, but for the last `hop` ones, which wait for what follows them.
     """
     rows, worlds = replay.actions.shape
     row_key, world_key = jax.random.split(key)
@@ -93,13 +111,15 @@ def sample(replay: Replay, key: Array, count: int, hop: int, discount: float) ->
         return field[(oldest + age + ahead) % rows, world]
 
     total, discounts = jnp.zeros(count), jnp.ones(count)
-    taken, going = jnp.zeros(count, jnp.int32), jnp.ones(count, bool)
+    taken, final = jnp.zeros(count, jnp.int32), jnp.full(count, -1, jnp.int32)
+    going = jnp.ones(count, bool)
     for i in range(hop):
-        takes = going & ~get(replay.truncated, i)
-        total += jnp.where(takes, discounts * get(replay.rewards, i), 0.0)
-        ended = get(replay.ended, i)
-        discounts = jnp.where(takes, discounts * discount * (1.0 - ended), discounts)
-        taken += takes
-        going = takes & ~ended
-    before, after = get(replay.observations, 0), get(replay.observations, taken)
-    return Hops(before, get(replay.actions, 0), total, discounts, after, taken > 0)
+        ended, cut = get(replay.ended, i), get(replay.final, i)
+        total += jnp.where(going, discounts * get(replay.rewards, i), 0.0)
+        discounts = jnp.where(going, discounts * discount * (1.0 - ended), discounts)
+        final = jnp.where(going, cut, final)
+        taken += going
+        going &= ~ended & (cut < 0)
+    cut = (final >= 0).reshape(-1, *(1,) * (replay.finals.ndim - 1))
+    after = jnp.where(cut, replay.finals[final], get(replay.observations, taken))
+    return Hops(get(replay.observations, 0), get(replay.actions, 0), total, discounts, after)

@@ -5,7 +5,8 @@ import numpy as np
 
 from chisel.agents.agent import Batch
 
-STEPS, WORLDS, ACTIONS, SLOTS = 6, 2, 3, 4
+STEPS, WORLDS, ACTIONS, LIMIT = 6, 2, 3, 3
+SLOTS = WORLDS * STEPS // LIMIT
 SHAPE = (4,)
 
 

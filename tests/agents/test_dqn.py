@@ -14,7 +14,7 @@ from chisel.agents.dqn import MEASURES, Settings, dqn, loss
 from chisel.agents.networks import Form, make_network
 from chisel.agents.policy import masked
 from chisel.agents.replay import Hops
-from tests.agents.rollouts import ACTIONS, SHAPE, STEPS, WORLDS, difference, rollout, same
+from tests.agents.rollouts import ACTIONS, LIMIT, SHAPE, STEPS, WORLDS, difference, rollout, same
 
 OBSERVED = jax.ShapeDtypeStruct(SHAPE, jnp.float32)
 KEY, USUAL = jax.random.key(1), Tuning(jnp.float32(1e-2), 0.0, 0.3)
@@ -33,12 +33,12 @@ def built(head: str = "values", fenced: bool = False):
 
 
 def hops(seed: int = 0, count: int = 40) -> Hops:
-    """Hops of which some are not known, and some end, and rewards that put errors on both sides of the kink."""
+    """Hops of which some end, and rewards that put errors on both sides of the kink."""
     rng = np.random.default_rng(seed)
     before, after = rng.normal(size=(2, count, *SHAPE)).astype(np.float32)
     discounts = rng.choice([0.0, 0.9, 0.81, -0.9], count).astype(np.float32)
     rewards = (2 * rng.normal(size=count)).astype(np.float32)
-    return Hops(before, rng.integers(0, ACTIONS, count), rewards, discounts, after, rng.random(count) < 0.8)
+    return Hops(before, rng.integers(0, ACTIONS, count), rewards, discounts, after)
 
 
 # The loss
@@ -66,18 +66,8 @@ def test_the_loss_is_what_the_papers_say(double, fenced):
     assert (now.argmax(1) != then.argmax(1)).any()
     assert 0 < (np.abs(errors) > 0.7).mean() < 1
     found, value = loss(params, target, batch, network, Settings(double=double, huber=0.7))
-    assert float(found) == pytest.approx(each[batch.known].mean(), rel=1e-5)
+    assert float(found) == pytest.approx(each.mean(), rel=1e-5)
     assert float(value) == pytest.approx(values[rows, batch.actions].mean(), rel=1e-5)
-
-
-def test_hops_that_are_not_known_teach_nothing():
-    network, params, target = built()
-    batch = hops()
-    gradient = jax.jit(jax.grad(lambda p, b: loss(p, target, b, network, Settings())[0]))
-    wild = batch._replace(rewards=np.where(batch.known, batch.rewards, 1e3).astype(np.float32))
-    assert same(gradient(params, wild), gradient(params, batch))
-    nothing = gradient(params, batch._replace(known=np.zeros(40, bool)))
-    assert not any(np.any(x) for x in jax.tree.leaves(nothing))
 
 
 def test_the_gradient_of_the_loss_is_that_of_finite_differences():
@@ -95,7 +85,7 @@ def test_the_gradient_of_the_loss_is_that_of_finite_differences():
 
 @cache
 def agent_of(settings: Settings):
-    agent = dqn(built()[0], settings, OBSERVED, WORLDS)
+    agent = dqn(built()[0], settings, OBSERVED, WORLDS, LIMIT)
     return agent.init(KEY), jax.jit(agent.learn)
 
 
@@ -179,15 +169,18 @@ def learned_values(follow, states: int, discount: float, limit: int, start: int,
     steps, worlds, rng = 64, 8, np.random.default_rng(0)
     network = make_network(jax.ShapeDtypeStruct((states,), jnp.float32), 2, Form(()), "values")
     chosen = Settings(discount, rows=4 * steps, warmup=1, descents=25, target_every=25, **settings)
-    agent = dqn(network, chosen, jax.ShapeDtypeStruct((states,), jnp.float32), worlds)
+    agent = dqn(network, chosen, jax.ShapeDtypeStruct((states,), jnp.float32), worlds, limit)
     learn, params = jax.jit(agent.learn), agent.init(KEY)
     at, age = np.full(worlds, start), np.zeros(worlds, int)
+    one_hot, slots = np.eye(states, dtype=np.float32), worlds * -(-steps // limit)
     for update in range(60):
         told = {name: np.zeros((steps, worlds)) for name in ("seen", "actions", "rewards", "ended", "truncated")}
+        led_to: list[int] = []
         for t, w in np.ndindex(steps, worlds):
             action = rng.integers(2)
             reward, following, ended = follow(at[w], action)
             truncated = not ended and age[w] + 1 == limit
+            led_to += [following] if truncated else []
             for name, x in zip(told, (at[w], action, reward, ended, truncated), strict=True):
                 told[name][t, w] = x
             over = ended or truncated
@@ -195,8 +188,9 @@ def learned_values(follow, states: int, discount: float, limit: int, start: int,
                 (rng.choice([start, rng.integers(states)]) if over else following),
                 (0 if over else age[w] + 1),
             )
-        seen = np.eye(states, dtype=np.float32)[told["seen"].astype(int)]
-        nothing = np.zeros((1, states), np.float32)
+        seen = one_hot[told["seen"].astype(int)]
+        nothing, finals = np.zeros((1, states), np.float32), np.zeros((slots, states), np.float32)
+        finals[: len(led_to)] = one_hot[led_to]
         batch = Batch(
             seen,
             told["actions"].astype(np.int32),
@@ -205,12 +199,12 @@ def learned_values(follow, states: int, discount: float, limit: int, start: int,
             nothing,
             told["ended"] > 0,
             told["truncated"] > 0,
-            nothing,
+            finals,
             nothing,
         )
         rate = jnp.float32(0.1 if update < 40 else 0.01)
         params, _ = learn(params, jax.random.key(update), batch, Tuning(rate, 0.0, 1.0))
-    return np.asarray(network.apply(params.params, np.eye(states, dtype=np.float32)).logits)
+    return np.asarray(network.apply(params.params, one_hot).logits)
 
 
 def chain(state: int, action: int):
@@ -220,13 +214,14 @@ def chain(state: int, action: int):
     return (0.3, 0, False) if state == 0 else (0.0, state - 1, False)
 
 
-def test_it_learns_the_exact_values_of_a_chain():
-    """Although episodes are cut off after three steps: what comes then would have been worth something, and that is
-    neither nothing, nor what the next episode begins with.
+@pytest.mark.parametrize("limit", [1, 3])
+def test_it_learns_the_exact_values_of_a_chain(limit):
+    """Although episodes are cut off after three steps, or after each: what comes then would have been worth something,
+    and that is neither nothing, nor what the next episode begins with.
     """
     exact = best_values(chain, 5, 0.8)
     assert exact[0, 0] == pytest.approx(0.3 / 0.2)
-    found = learned_values(chain, 5, 0.8, limit=3, start=4)
+    found = learned_values(chain, 5, 0.8, limit, start=4)
     np.testing.assert_allclose(found, exact, atol=0.03)
 
 

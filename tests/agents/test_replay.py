@@ -14,6 +14,9 @@ from chisel.agents.agent import Batch
 from chisel.agents.replay import empty, sample, store
 
 STEPS, WORLDS, ROWS, COUNT, DISCOUNT = 4, 2, 12, 3000, 0.5
+LIMIT = 3  # the time limit of an episode, so that a world is cut off twice in a rollout at most
+SLOTS = WORLDS * 2
+SEEN = jax.ShapeDtypeStruct((2,), jnp.float32)
 put = jax.jit(store)
 
 
@@ -26,22 +29,34 @@ def rollout(number: int, how: np.ndarray) -> Batch:
     """The rollout of that number; every observation is a number of its own, as is every reward.
 
     Args:
-        how: [time, worlds] 0 goes on, 1 ended, 2 truncated.
+        how: [time, worlds] 0 goes on, 1 ended, 2 truncated. What a truncated step led to is its observation plus 0.5.
     """
     at = (number * STEPS + np.arange(STEPS))[:, None] * 10.0 + np.arange(WORLDS)
     nothing = np.full((1, 1), np.nan, np.float32)  # what a replay has no use for
     seen = np.stack([at, -at], -1).astype(np.float32)
+    finals = np.full((SLOTS, 2), np.nan, np.float32)  # in slots that are not used, what must not be read
+    cut = at[how == 2] + 0.5
+    finals[: len(cut)] = np.stack([cut, -cut], -1)
     return Batch(
-        seen, (at % 3).astype(np.int32), np.float32(np.sqrt(at)), nothing, nothing, how == 1, how == 2, nothing, nothing
+        seen, (at % 3).astype(np.int32), np.float32(np.sqrt(at)), nothing, nothing, how == 1, how == 2, finals, nothing
     )
 
 
 def played(rollouts: int, seed: int):
-    """A replay after some rollouts, and the same as a plain list of steps [(what was seen, …)] for each world."""
+    """A replay after some rollouts, and the same as a plain list of steps [(what was seen, …)] for each world.
+
+    Episodes end by chance, or are cut off when they are `LIMIT` steps old. They begin at any age.
+    """
     rng = np.random.default_rng(seed)
-    replay, told = empty(jax.ShapeDtypeStruct((2,), jnp.float32), ROWS, WORLDS), [[] for _ in range(WORLDS)]
+    replay, told = empty(SEEN, ROWS, WORLDS, LIMIT), [[] for _ in range(WORLDS)]
+    age = rng.integers(0, LIMIT, WORLDS)
     for number in range(rollouts):
-        batch = rollout(number, rng.choice(3, (STEPS, WORLDS), p=[0.6, 0.2, 0.2]))
+        how = np.zeros((STEPS, WORLDS), int)
+        for t in range(STEPS):
+            age += 1
+            how[t] = np.where(rng.random(WORLDS) < 0.2, 1, np.where(age == LIMIT, 2, 0))
+            age[how[t] > 0] = 0
+        batch = rollout(number, how)
         replay = put(replay, batch)
         for w in range(WORLDS):
             fields = (
@@ -56,20 +71,19 @@ def played(rollouts: int, seed: int):
 
 
 def hops_of(told: list, hop: int) -> dict:
-    """All hops that there are: what was seen first -> (action, rewards, discount, what was seen last, known)."""
+    """All hops that there are: what was seen first -> (action, rewards, discount, what was seen last)."""
     found = {}
     for steps in told:
         for start in range(len(steps) - hop):
             total, discount, at = 0.0, 1.0, start
             for _ in range(hop):
-                _, _, reward, ended, truncated = steps[at]
-                if truncated:  # its outcome is not in the replay
-                    break
+                seen, _, reward, ended, truncated = steps[at]
                 total, discount, at = total + discount * reward, discount * DISCOUNT, at + 1
-                if ended:
-                    discount = 0.0
+                last = seen + 0.5 if truncated else steps[at][0]
+                discount *= not ended
+                if ended or truncated:
                     break
-            found[float(steps[start][0])] = int(steps[start][1]), total, discount, float(steps[at][0]), at > start
+            found[float(steps[start][0])] = int(steps[start][1]), total, discount, float(last)
     return found
 
 
@@ -86,22 +100,27 @@ def test_hops_are_those_of_a_plain_list_and_all_of_them_occur(rollouts, hop, see
     hops = jax.device_get(sampler(hop)(replay, jax.random.key(seed)))
     seen = hops.before[:, 0].tolist()
     assert set(seen) == set(meant)
-    actions, rewards, discounts, after, known = map(np.array, zip(*(meant[x] for x in seen), strict=True))
+    actions, rewards, discounts, after = map(np.array, zip(*(meant[x] for x in seen), strict=True))
     np.testing.assert_array_equal(hops.actions, actions)
     np.testing.assert_allclose(hops.rewards, rewards, rtol=1e-5)
-    np.testing.assert_array_equal(hops.known, known)
-    np.testing.assert_allclose(hops.discounts[known], discounts[known])
-    matters = known & (discounts > 0)  # what comes after an end is not meant
+    np.testing.assert_allclose(hops.discounts, discounts)
+    matters = discounts > 0  # what comes after an end is not meant
     np.testing.assert_array_equal(hops.after[matters], np.stack([after, -after], -1)[matters])
-    assert np.all(hops.discounts[known & (discounts == 0)] == 0)
 
 
 def test_a_ring_of_three_rollouts_holds_the_last_three():
     replay, told = played(5, 0)
     rows = (int(replay.at) + np.arange(ROWS)) % ROWS
     for w, steps in enumerate(told):
-        for field, meant in zip((replay.observations[..., 0], *replay[1:5]), zip(*steps, strict=True), strict=True):
+        held = replay.observations[..., 0], *replay[1:4], np.asarray(replay.final) >= 0
+        for field, meant in zip(held, zip(*steps, strict=True), strict=True):
             np.testing.assert_array_equal(np.asarray(field)[rows, w], meant)
+
+
+def test_observations_after_truncated_steps_take_no_more_room_than_the_time_limit_needs():
+    """A world is cut off once in `limit` steps at most, however short rollouts are."""
+    for limit, slots in ((3, 4), (5, 3), (12, 1), (1000, 1)):
+        assert empty(SEEN, ROWS, WORLDS, limit).finals.shape == (WORLDS * slots, 2)
 
 
 @pytest.mark.parametrize("rollouts", [2, 4])
@@ -118,32 +137,37 @@ def test_every_hop_is_as_likely(rollouts):
     assert np.abs(np.array([*often.values()]) - mean).max() < 5 * np.sqrt(mean * (1 - 1 / meant))
 
 
-def test_hops_stop_at_ends_and_before_cuts():
-    """World 0 ends at its second step; world 1 is cut off there, so that only its first step is known."""
+def test_hops_stop_at_ends_and_after_cuts():
+    """World 0 ends at its second step; world 1 is cut off there, and what that step was paid counts."""
     how = np.zeros((STEPS, WORLDS), int)
     how[1] = 1, 2
     batch = rollout(0, how)._replace(rewards=np.ones((STEPS, WORLDS), np.float32))
-    replay = put(empty(jax.ShapeDtypeStruct((2,), jnp.float32), STEPS, WORLDS), batch)
+    replay = put(empty(SEEN, STEPS, WORLDS, LIMIT), batch)
     hops = jax.device_get(sampler(3)(replay, jax.random.key(0)))
     worlds = hops.before[:, 0] % 10
     assert set(hops.before[:, 0].tolist()) == {0.0, 1.0}
-    np.testing.assert_allclose(hops.rewards, np.where(worlds == 0, 1 + DISCOUNT, 1))
-    np.testing.assert_allclose(hops.discounts, np.where(worlds == 0, 0, DISCOUNT))
-    np.testing.assert_array_equal(hops.after[worlds == 1, 0], 11)  # where it was when it was cut off
-    assert hops.known.all()
+    np.testing.assert_allclose(hops.rewards, 1 + DISCOUNT)
+    np.testing.assert_allclose(hops.discounts, np.where(worlds == 0, 0, DISCOUNT**2))
+    np.testing.assert_array_equal(hops.after[worlds == 1, 0], 11.5)  # the state that the cut step led to
     single = jax.device_get(sampler(1)(replay, jax.random.key(0)))
-    np.testing.assert_array_equal(single.known, single.before[:, 0] != 11)
+    cut = single.before[:, 0] == 11
+    assert cut.any()
+    np.testing.assert_array_equal(single.rewards, 1)
+    np.testing.assert_array_equal(single.after[cut, 0], 11.5)
+    np.testing.assert_array_equal(single.discounts[cut], DISCOUNT)
 
 
 def test_a_rollout_must_fit_the_ring():
     with pytest.raises(AssertionError):
-        store(empty(jax.ShapeDtypeStruct((2,), jnp.float32), STEPS + 1, WORLDS), rollout(0, np.zeros((STEPS, WORLDS))))
+        store(empty(SEEN, STEPS + 1, WORLDS, LIMIT), rollout(0, np.zeros((STEPS, WORLDS))))
+    with pytest.raises(AssertionError):  # as must what its truncated steps led to
+        store(empty(SEEN, STEPS, WORLDS, STEPS), rollout(0, np.zeros((STEPS, WORLDS))))
 
 
 def test_a_replay_keeps_the_kind_of_what_is_seen():
-    replay = empty(jax.ShapeDtypeStruct((2,), jnp.bool_), ROWS, WORLDS)
+    replay = empty(jax.ShapeDtypeStruct((2,), jnp.bool_), ROWS, WORLDS, LIMIT)
     batch = rollout(0, np.zeros((STEPS, WORLDS)))
-    batch = batch._replace(observations=batch.observations > 0)
+    batch = batch._replace(observations=batch.observations > 0, finals=batch.finals > 0)
     kept = put(replay, batch)
     assert kept.observations.dtype == bool
     np.testing.assert_array_equal(kept.observations[:STEPS], batch.observations)

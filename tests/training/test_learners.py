@@ -9,33 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from chisel.making import make_agent
 from chisel.resolve import resolve
 from chisel.run import Saver, create, load_checkpoint
 from chisel.study import Study
 from chisel.training.member import new, update
 from chisel.training.population import Population, gather, lay, seed_keys
+from tests.training.learners import LEARNERS
 from tests.training.trainer import assert_same_bits, differ
 
-SMALL = {"widths": [8]}
-GRU = {"kind": "gru", "widths": [6, 5]}
-REPLAY = {"replay": 96, "warmup": 40, "batch": 8, "gradient_steps": 3, "target_every": 4, "network": SMALL}
-OTHERWISE = {"dueling": True, "n_step": 3, "double": False}
-LEARNERS: dict[str, dict[str, Any]] = {
-    "ppo, conv": {"learner": "ppo", "network": {"kind": "conv", "channels": [3], "widths": [8]}},
-    "ppo, gru": {"learner": "ppo", "network": GRU},
-    "ppo, all else": {
-        "learner": "ppo",
-        "critic": "per_channel",
-        "value_clip": True,
-        "network": {**SMALL, "separate": True, "dtype": "bfloat16"},
-    },
-    "a2c": {"learner": "a2c", "network": SMALL},
-    "a2c, gru": {"learner": "a2c", "critic": "per_channel", "network": {**GRU, "separate": True}},
-    "reinforce": {"learner": "reinforce", "network": SMALL},
-    "reinforce, value": {"learner": "reinforce", "baseline": "value", "network": SMALL},
-    "dqn": {"learner": "dqn", **REPLAY},
-    "dqn, otherwise": {"learner": "dqn", **REPLAY, **OTHERWISE},
-}
 LONE = ("ppo, conv", "ppo, gru", "ppo, all else", "dqn, otherwise")  # for what has to be compiled once more
 
 MIXED = {"helped": 1.7, "smile": 0.9, "comfort": -0.3}
@@ -70,7 +52,8 @@ def study(name: str) -> Study:
 def parts(name: str) -> Any:
     """The plan and the schedules of a learner's study."""
     plan, schedules = resolve(study(name))
-    return plan._replace(world=plan.world._replace(limit=EPISODE), chunk=UPDATES), schedules
+    world = plan.world._replace(limit=EPISODE)
+    return plan._replace(world=world, agent=make_agent(study(name), world), chunk=UPDATES), schedules
 
 
 def under(name: str, *chosen: str) -> Any:

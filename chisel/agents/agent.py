@@ -60,6 +60,8 @@ class Agent(NamedTuple):
         init: (key) -> state.
         learn: (state, key, Batch, Tuning) -> (state, {measure: number}).
         measures: the names of what `learn` reports, in order.
+        ends_at_time_limit: whether it takes a truncated step for an end of which nothing follows, as a learner without
+            a critic must; shaping must take the same for an end. Otherwise it bootstraps from `Batch.finals`.
     """
 
     network: Network
@@ -67,3 +69,4 @@ class Agent(NamedTuple):
     init: Callable[[Array], AgentState]
     learn: Callable[[AgentState, Array, Batch, Tuning], tuple[AgentState, dict[str, Array]]]
     measures: tuple[str, ...]
+    ends_at_time_limit: bool = False

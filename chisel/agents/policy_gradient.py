@@ -97,11 +97,13 @@ def _beside(used: Array, values: Array) -> Array:
     return used.reshape(used.shape + (1,) * (values.ndim - used.ndim))
 
 
-def _learner(network: Network, settings: Any, measures: tuple[str, ...], weigh: Any) -> Agent:
+def _learner(
+    network: Network, settings: Any, measures: tuple[str, ...], weigh: Any, ends_at_time_limit: bool = False
+) -> Agent:
     """An agent that takes one step of the optimiser for each rollout.
 
     Args:
-        weigh: (Judged, Batch, Samples) -> (Samples with advantages and returns, used, further measures).
+        weigh: (Judged, Batch, Tuning) -> (Samples with advantages and returns, used, further measures).
     """
     optimiser = descent(network, settings.gradient_norm, apart=network.parts is not None)
 
@@ -120,7 +122,7 @@ def _learner(network: Network, settings: Any, measures: tuple[str, ...], weigh: 
         params, moments, norm = descend(optimiser, gradient, state.optimiser, state.params, tuning.learning_rate)
         return LearnerState(params, moments), measured | further | {"gradient_norm": norm}
 
-    return Agent(network, settings.discount, init, learn, measures)
+    return Agent(network, settings.discount, init, learn, measures, ends_at_time_limit)
 
 
 def a2c(network: Network, settings: A2CSettings) -> Agent:
@@ -148,4 +150,4 @@ def reinforce(network: Network, settings: ReinforceSettings) -> Agent:
         )
         return samples, used, {"used": jnp.mean(used)}
 
-    return _learner(network, settings, REINFORCE_MEASURES, weigh)
+    return _learner(network, settings, REINFORCE_MEASURES, weigh, ends_at_time_limit=True)

@@ -14,7 +14,7 @@ def shaping(
     promised: Float[Array, " potentials"],
     before: Float[Array, "time worlds potentials"],
     after: Float[Array, "time worlds potentials"],
-    ended: Bool[Array, "time worlds"],
+    ends: Bool[Array, "time worlds"],
     discount: float,
 ) -> Float[Array, "time worlds"]:
     """γΦ(s′, t′) − Φ(s, t) for every step of a rollout, where Φ is the weighted sum of potentials.
@@ -25,13 +25,15 @@ def shaping(
         promised: the `next_weights` of the rollout before, which hold for the states in which this one begins: also
             where the schedule was switched in between, so that what was charged for a state is what is paid back.
         before, after: potentials of s and of s′ (s′ before any reset).
-        ended: true termination, where Φ(s′) counts as 0. At a truncation it is kept, since the episode would go on.
+        ends: where the learner takes the episode for over, so that Φ(s′) counts as 0. That is true termination; and the
+            time limit for a learner to which it is an end. To one that bootstraps from what a truncated step led to it
+            is none, and Φ(s′) is kept: either choice would pay the other learner for where it stands at the limit.
         discount: the learner's own γ; another would void the guarantee.
     """
     steps = jnp.arange(before.shape[0])[:, None, None]
     precedes = jnp.sum(jnp.where(steps == 0, promised, weights) * before, axis=-1)
     follows = jnp.sum(jnp.where(steps == before.shape[0] - 1, next_weights, weights) * after, axis=-1)
-    return discount * jnp.where(ended, 0.0, follows) - precedes
+    return discount * jnp.where(ends, 0.0, follows) - precedes
 
 
 def approach(

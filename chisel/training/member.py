@@ -204,7 +204,8 @@ def _guidance(plan: Plan, now: InForce, following: InForce, promised: Array, see
     if not plan.shaped:
         return None
     discount = plan.agent.discount
-    guide = shaping(now.shape, following.shape, promised, seen.before, seen.after, seen.ended, discount)
+    ends = seen.ended | seen.truncated if plan.agent.ends_at_time_limit else seen.ended
+    guide = shaping(now.shape, following.shape, promised, seen.before, seen.after, ends, discount)
     return guide if now.approach is None else guide + approach(now.approach, seen.before, seen.after)
 
 

@@ -41,8 +41,8 @@ def test_over_an_episode_it_telescopes(seed, terminated):
     np.testing.assert_allclose(found, -(before[0] @ weights) + end, atol=1e-4)
 
 
-def test_what_follows_counts_at_a_truncation_and_not_at_the_end():
-    """To `shaping` a truncated step is like any other: only true termination is told to it."""
+def test_what_follows_counts_but_at_the_ends_that_it_is_told_of():
+    """Which these are, a truncated step or not, is for the learner to say."""
     before, after = story(0, potentials=1)
     one, ended = np.ones(1, np.float32), never()
     ended[4, 1] = True

@@ -181,3 +181,21 @@ def test_every_step_that_is_paid_is_learned_from(name):
     assert first.weights[paid] == 1
     assert (moved[meant] > 1e-5).all(), np.argwhere(meant & (moved <= 1e-5))
     assert (moved[~meant] < 1e-6).all()
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_learner_says_truly_what_the_time_limit_is_to_it(name):
+    """What a truncated step led to matters to a learner to which the limit is no end, and to no other."""
+    agent, state, (first, second) = rollouts(name)
+    tuning = Tuning(jnp.float32(1e-2), 0.0, 0.1)
+
+    @jax.jit
+    def learned(finals: jax.Array) -> Any:
+        after, _ = agent.learn(state, jax.random.key(0), first._replace(finals=finals), tuning)
+        after, _ = agent.learn(after, jax.random.key(1), second, tuning)
+        return after.params
+
+    other = np.random.default_rng(0).permuted(np.asarray(first.finals), axis=0)
+    assert (other != first.finals).any()
+    assert differ(learned(other), learned(first.finals)) != agent.ends_at_time_limit
+    assert agent.ends_at_time_limit == name.startswith("reinforce")

@@ -107,6 +107,38 @@ def credit(judged: Judged, batch: Batch, discount: float, trace: float) -> tuple
     return parts @ batch.weights, parts + value
 
 
+ROUNDING = 8 * float(jnp.finfo(jnp.float32).eps)
+
+
+def centred(x: Float[Array, "*batch"], used: Float[Array, "*batch"] | None = None) -> Float[Array, "*batch"]:
+    """What numbers are more than their mean; exactly 0 where they are equal but for the rounding of float32.
+
+    A mean of equal numbers is not exactly that number. What rounding leaves of them would be made as large as any other
+    advantage by who divides by its spread, or by Adam.
+
+    Args:
+        used: 1 for the numbers that count, 0 for others, whose result is not meant; all count, if None.
+
+    >>> import jax.numpy as jnp
+    >>> centred(jnp.full(512, 5.3)).any().item(), centred(jnp.array([1.0, 3.0])).tolist()
+    (False, [-1.0, 1.0])
+    """
+    used = jnp.ones_like(x) if used is None else used
+
+    def less_the_mean(x: Array) -> Array:
+        return x - jnp.sum(x * used) / jnp.maximum(jnp.sum(used), 1.0)
+
+    rest = less_the_mean(less_the_mean(x))  # twice: the first mean of many is off by more than rounding of one
+    equal = jnp.max(jnp.abs(rest) * used) <= ROUNDING * jnp.max(jnp.abs(x) * used)
+    return jnp.where(equal, 0.0, rest)
+
+
+def normalised(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """What numbers are more than their mean, in standard deviations; 0 where they are equal but for rounding."""
+    rest = centred(x)
+    return rest / (jnp.sqrt(jnp.mean(rest**2)) + 1e-8)
+
+
 def log_prob(logits: Float[Array, "*batch actions"], actions: Array) -> Float[Array, "*batch"]:
     """The logarithm of the chance of each action."""
     return jnp.take_along_axis(jax.nn.log_softmax(logits), actions[..., None], axis=-1)[..., 0]

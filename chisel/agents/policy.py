@@ -91,9 +91,16 @@ def explored(
     if exploration is None:
         return logits
     legal = logits > FORBIDDEN / 2
-    own = jnp.log1p(-exploration) + jax.nn.log_softmax(logits)  # in logarithms, or sure policies would underflow
-    chance = jnp.log(exploration) - jnp.log(jnp.sum(legal, -1, keepdims=True))
+    # In logarithms, or sure policies would underflow; none of which may be infinite, or gradients would be NaN where
+    # infinities meet: at exploration 0, in a row without a legal action.
+    own = _log(1 - exploration, jnp.log1p(-exploration)) + jax.nn.log_softmax(logits)
+    chance = _log(exploration, jnp.log(exploration)) - jnp.log(jnp.maximum(jnp.sum(legal, -1, keepdims=True), 1))
     return jnp.where(legal, jnp.logaddexp(own, chance), FORBIDDEN)
+
+
+def _log(chance: Array | float, log: Array) -> Array:
+    """The logarithm of a chance, or, of none, a number so low that its exponential is 0."""
+    return jnp.where(chance > 0, log, FORBIDDEN)
 
 
 def luck(network: Network, key: Array, worlds: int) -> Luck:

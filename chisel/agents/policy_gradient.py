@@ -20,7 +20,7 @@ import rlax
 from jaxtyping import Array, Bool, Float
 
 from chisel.agents.agent import Agent, Batch, Tuning
-from chisel.agents.estimates import descend, descent, judge, mean_entropy
+from chisel.agents.estimates import centred, descend, descent, judge, mean_entropy
 from chisel.agents.networks import Network, Params
 from chisel.agents.policy import explored
 from chisel.agents.ppo import LearnerState, Samples, said, samples_of, value_loss
@@ -142,12 +142,10 @@ def reinforce(network: Network, settings: ReinforceSettings) -> Agent:
     def weigh(judged: Any, batch: Batch, tuning: Tuning) -> tuple[Samples, Array, dict[str, Array]]:
         worth, whole = returns_to_go(batch.rewards, batch.ended | batch.truncated, settings.discount)
         used = whole.astype(jnp.float32)
-        mean = jnp.sum(worth * used) / jnp.maximum(jnp.sum(used), 1.0)
         values = judged.out.value
-        baseline = {"none": 0.0, "mean": mean, "value": values}[settings.baseline]
-        samples = Samples(
-            batch.observations, batch.actions, jnp.zeros_like(worth), (worth - baseline) * used, values, worth
-        )
+        more = {"none": lambda: worth, "mean": lambda: centred(worth, used), "value": lambda: worth - values}
+        advantage = more[settings.baseline]() * used
+        samples = Samples(batch.observations, batch.actions, jnp.zeros_like(worth), advantage, values, worth)
         return samples, used, {"used": jnp.mean(used)}
 
     return _learner(network, settings, REINFORCE_MEASURES, weigh, ends_at_time_limit=True)

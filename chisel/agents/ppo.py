@@ -25,7 +25,7 @@ import rlax
 from jaxtyping import Array, Bool, Float, Int
 
 from chisel.agents.agent import Agent, Batch, Tuning
-from chisel.agents.estimates import Judged, credit, descend, descent, judge, log_prob, mean_entropy
+from chisel.agents.estimates import Judged, credit, descend, descent, judge, log_prob, mean_entropy, normalised
 from chisel.agents.networks import Memory, Network, Output, Params
 from chisel.agents.policy import explored
 
@@ -96,9 +96,8 @@ def loss(
     logits = explored(out.logits, tuning.exploration)
     log_ratio = log_prob(logits, samples.actions) - samples.log_probs
     ratio = jnp.exp(log_ratio)
-    spread = jnp.std(samples.advantages)
-    advantage = (samples.advantages - jnp.mean(samples.advantages)) / (spread + 1e-8)
-    policy_loss = rlax.clipped_surrogate_pg_loss(ratio.reshape(-1), advantage.reshape(-1), settings.clip)
+    advantage = normalised(samples.advantages).reshape(-1)
+    policy_loss = rlax.clipped_surrogate_pg_loss(ratio.reshape(-1), advantage, settings.clip)
     error = value_loss(out.value, samples, settings.clip if settings.value_clip else None)
     entropy = mean_entropy(logits)
     total = policy_loss + settings.value_weight * error - tuning.entropy * entropy

@@ -8,7 +8,19 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chisel.agents.estimates import Judged, advantages, credit, descend, descent, judge, log_prob, mean_entropy
+from chisel.agents.estimates import (
+    ROUNDING,
+    Judged,
+    advantages,
+    centred,
+    credit,
+    descend,
+    descent,
+    judge,
+    log_prob,
+    mean_entropy,
+    normalised,
+)
 from chisel.agents.networks import Form, Output, make_network
 from chisel.agents.policy import step
 from tests.agents.rollouts import ACTIONS, SHAPE, STEPS, WORLDS, by_hand, difference, rollout, same
@@ -202,3 +214,39 @@ def test_a_critic_told_apart_does_not_change_the_step_of_the_policy():
     assert difference(critic, other_critic) < 1e-5
     together, moved = (halves(descended(False, c)[0])[0] for c in (lambda t: 1.0, growing))
     assert difference(together, moved) > 1e-3
+
+
+# Numbers less their mean
+
+
+scaled, less_mean = jax.jit(normalised), jax.jit(centred)
+
+
+@pytest.mark.parametrize("count", [1, 3, 512, 1000, 65_536])
+@pytest.mark.parametrize("number", [5.3, -0.1, 1 / 3, 1e20, 1e-20, 0.0])
+def test_of_equal_numbers_none_is_more_than_the_mean(count, number):
+    """Also where rounding of the last bit made them differ. The mean of 512 × 5.3 in float32 is not 5.3."""
+    equal = np.full(count, number, np.float32)
+    assert not np.any(scaled(equal))
+    equal[::2] = np.nextafter(equal[::2], np.float32(np.inf))
+    assert not np.any(scaled(equal)) or number == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEEDS, st.integers(2, 300), st.floats(-1e4, 1e4), st.sampled_from([1e-3, 1.0, 1e3]))
+def test_numbers_that_differ_are_in_standard_deviations_from_their_mean(seed, count, offset, spread):
+    """As in double precision, as far as float32 tells them apart."""
+    numbers = (offset + spread * np.random.default_rng(seed).normal(size=count)).astype(np.float32)
+    exact = numbers.astype(float) - numbers.mean(dtype=float)
+    if np.abs(exact).max() < 10 * ROUNDING * np.abs(numbers).max():
+        return
+    np.testing.assert_allclose(scaled(numbers), exact / exact.std(), atol=2e-3)
+    np.testing.assert_allclose(less_mean(numbers), exact, atol=1e-6 * np.abs(numbers).max())
+
+
+def test_numbers_that_do_not_count_move_no_mean():
+    numbers, used = np.float32([5.3, 1e9, 5.3, -1e9]), np.float32([1, 0, 1, 0])
+    assert np.asarray(less_mean(numbers, used))[[0, 2]].tolist() == [0, 0]
+    numbers[2] = 7.3
+    np.testing.assert_allclose(np.asarray(less_mean(numbers, used))[[0, 2]], [-1, 1], rtol=1e-6)
+    assert not np.any(less_mean(numbers, np.zeros(4, np.float32)))

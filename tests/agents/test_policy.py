@@ -171,6 +171,29 @@ def test_exploring_gradients_are_finite_however_sure_the_policy_is(logits, legal
     assert not found[:, ~np.array(legal)].any()
 
 
+@pytest.mark.parametrize("exploration", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("legal", [[True] * 4, [True, False, True, False], [False, False, True, False], [False] * 4])
+def test_exploring_gradients_are_those_of_the_mixture(exploration, legal):
+    """Of all, some, one or no action; with no exploration, some, and nothing else: against finite differences in double
+    precision. What is said of actions that are not legal has no slope, and nothing is NaN.
+    """
+    logits, legal = np.array([0.5, -1.0, 2.0, 0.1]), np.array(legal)
+
+    def mixture(x):
+        policy = np.where(legal, np.exp(x - x.max()), 0.0)
+        return (1 - exploration) * policy / max(policy.sum(), 1e-300) + exploration * legal / max(legal.sum(), 1)
+
+    steps = 1e-6 * np.eye(4)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        meant = np.stack([(np.log(mixture(logits + e)) - np.log(mixture(logits - e))) / 2e-6 for e in steps], -1)
+    fenced = jnp.where(legal, jnp.float32(logits), FORBIDDEN)
+    found = np.asarray(jax.jacrev(lambda x: explored(x, jnp.float32(exploration)))(fenced))
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found[legal], meant[legal], atol=1e-4)
+    assert not found[~legal].any()
+    assert (np.asarray(explored(fenced, exploration)) > FORBIDDEN / 2).tolist() == legal.tolist()
+
+
 def test_where_nobody_explores_logits_are_left_alone():
     logits = jnp.array([1.0, 2.0, FORBIDDEN])
     assert explored(logits, None) is logits

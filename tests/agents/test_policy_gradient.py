@@ -191,6 +191,13 @@ def test_a_step_is_worth_what_follows_less_the_baseline(name):
     assert np.any(value_head) == (name == "value")  # without a learned baseline no critic learns
 
 
+@pytest.mark.parametrize("number", [5.3, -0.1, 1 / 3, 0.7, 1e6])
+def test_where_all_steps_are_worth_the_same_none_is_worth_more_than_the_mean(number):
+    """To the last bit: Adam would make a step of whatever rounding leaves."""
+    given_ = rollout(ended=[(t, w) for t in range(STEPS) for w in range(WORLDS)])
+    assert same(taught("mean", given_._replace(rewards=np.full_like(given_.rewards, number)))[0].params, PARAMS)
+
+
 def test_a2c_weighs_by_generalised_advantages_as_they_are():
     """Not normalised; a truncated step bootstraps from where it led to."""
     given_ = rollout(**ENDS)

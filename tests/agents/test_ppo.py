@@ -129,6 +129,8 @@ def test_without_advantage_the_policy_stays():
     bare = SETTINGS._replace(value_weight=0.0)
     gradient = jax.jit(jax.grad(lambda p, b: loss(p, b, NETWORK, bare, Tuning(0.0, 0.0))[0]))
     assert not any(np.any(x) for x in jax.tree.leaves(gradient(STATE.params, nothing)))
+    many = samples(count=512)._replace(advantages=np.full(512, 5.3, np.float32))  # all alike, but for their mean
+    assert not any(np.any(x) for x in jax.tree.leaves(gradient(STATE.params, many)))
     assert np.any(gradient(STATE.params, samples())["policy"]["kernel"])
 
 

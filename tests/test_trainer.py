@@ -327,21 +327,21 @@ def test_a_note_changes_nothing(plain, tmp_path):
     told = []
     run = trained(tmp_path / "run", study(note), tell=told.append)
     training = run.dataset(runs.TRAINING)
-    assert training["guard_fired"].sel(schedule="smile").values.tolist() == [[1536, 1536]]
+    assert training["guard_fired"].sel(schedule="smile").values.tolist() == [[3840, 3840]]
     assert training.drop_dims(["guard", "checkpoint"]).identical(plain.dataset(runs.TRAINING))
     for one, other in zip(parts(run), parts(plain), strict=True):
         assert the_same(one["state"], other["state"])
         assert the_same(one["metrics"], other["metrics"])
     (text,) = [n.text for n in told if n.stage == "note"]
-    assert text.startswith("guard at 1,536 steps: bid (goal clown) above 0 in 2 of 16 members (mean 0.")
+    assert text.startswith("guard at 3,840 steps: bid (goal clown) above 0 in 2 of 16 members (mean 0.")
     assert text.endswith("): seen")
 
 
 def test_what_guards_saw_and_did_is_recorded(reference):
     training = reference.dataset(runs.TRAINING)
     fired = training["guard_fired"]
-    steps = {"away": {"smile": [1536, 1536]}, "on": {"smile too": [1536, 1536]}}
-    steps["stop"] = {"help": [np.nan, 1536], "smile": [np.nan, 1536]}  # guards of one checkpoint act in turn
+    steps = {"away": {"smile": [3840, 3840]}, "on": {"smile too": [3840, 3840]}}
+    steps["stop"] = {"help": [np.nan, 3840], "smile": [np.nan, 3840]}  # guards of one checkpoint act in turn
     for guard in ("away", "on", "stop", "never"):
         for schedule in training["schedule"].values:
             wanted = steps.get(guard, {}).get(schedule, [np.nan, np.nan])

@@ -10,7 +10,8 @@ PLACES = 46_341  # rows at most whose ordered pairs a whole number of 32 bits co
 def auc(out: Float[Array, "*features n"], y: Float[Array, "*features n"]) -> Float[Array, "*features"]:
     """Area under the ROC curve: the chance that a positive is ranked above a negative, ties counting half.
 
-    Rows whose label is NaN are left out; NaN if a class is empty. Readouts that differ in the last bit only are a tie.
+    Rows whose label is NaN are left out; NaN if a class is empty, or a readout is NaN, which has no rank. Readouts that
+    differ in the last bit only are a tie.
     """
     positive, negative = y > 0.5, y <= 0.5
     # Whole numbers in the order of the floats (IEEE 754), which XLA sorts five times as fast on CPU. The last bit says
@@ -43,7 +44,8 @@ def auc(out: Float[Array, "*features n"], y: Float[Array, "*features n"]) -> Flo
         three = jnp.any(known[..., 2:] & (value[..., 2:] == value[..., :-2]))
         wins = jax.lax.cond(three, counted, placed)
     pairs = positives.astype(jnp.float32) * negatives
-    return jnp.where(pairs > 0, wins / jnp.maximum(pairs, 1), jnp.nan)
+    ranks = ~jnp.any(jnp.isnan(out) & (positive | negative), -1)
+    return jnp.where((pairs > 0) & ranks, wins / jnp.maximum(pairs, 1), jnp.nan)
 
 
 def r2(out: Float[Array, " n"], y: Float[Array, " n"]) -> Float[Array, ""]:
@@ -68,11 +70,15 @@ def macro_f1(out: Float[Array, "n classes"], y: Float[Array, "n classes"]) -> Fl
 
     Args:
         y: 1 in the column of the class, 0 elsewhere. A class that is neither there nor believed in is left out.
+
+    Returns:
+        NaN if a readout is NaN.
     """
     believed = jax.nn.one_hot(jnp.argmax(out, 1), y.shape[1])
     right, both = jnp.sum(believed * y, 0), jnp.sum(believed, 0) + jnp.sum(y, 0)
     seen = both > 0
-    return jnp.sum(jnp.where(seen, 2 * right / jnp.where(seen, both, 1), 0.0)) / jnp.maximum(jnp.sum(seen), 1)
+    found = jnp.sum(jnp.where(seen, 2 * right / jnp.where(seen, both, 1), 0.0)) / jnp.maximum(jnp.sum(seen), 1)
+    return jnp.where(jnp.any(jnp.isnan(out)), jnp.nan, found)
 
 
 BLOCKS = 8  # of test layouts, for intervals

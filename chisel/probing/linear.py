@@ -31,6 +31,9 @@ BEND = 0.1
 NEAR = 7  # steps to its inverse, which need not be exact
 
 
+CONSTANT = 1e-6  # of its largest size, the standard deviation of a column up to which it may be rounding
+
+
 class Probe(NamedTuple):
     """Readouts of several features from one array of activations: ŷ = ((x − centre) · scale) @ weights + intercept."""
 
@@ -41,11 +44,18 @@ class Probe(NamedTuple):
 
 
 def _prepared(x: Array, y: Array, rows: Array | None = None) -> tuple[Array, Array, Array, Array, Array]:
-    """Centre and scale of the columns; the same standardised; labels; each row's weight in the mean."""
+    """Centre and scale of the columns; the same standardised; labels; each row's weight in the mean.
+
+    Whatever the unit of a column: it is divided by its largest size before anything is squared, and counts as constant
+    where it varies by no more than rounding does to numbers of that size.
+    """
     there = None if rows is None else rows[:, None]
-    centre, scale = jnp.mean(x, 0, where=there), jnp.std(x, 0, where=there)
-    scale = jnp.where(scale > 1e-6, 1 / jnp.where(scale > 1e-6, scale, 1), 0.0)
-    z, known = (x - centre) * scale, ~jnp.isnan(y)
+    size = jnp.max(jnp.abs(x), 0, where=there, initial=0.0)
+    shrunk = x / jnp.where(size > 0, size, 1.0)
+    mean, spread = jnp.mean(shrunk, 0, where=there), jnp.std(shrunk, 0, where=there)
+    varies = spread > CONSTANT
+    centre, scale = mean * size, jnp.where(varies, 1 / jnp.where(varies, spread * size, 1.0), 0.0)
+    z, known = (shrunk - mean) * jnp.where(varies, 1 / jnp.where(varies, spread, 1.0), 0.0), ~jnp.isnan(y)
     if there is not None:
         z, known = jnp.where(there, z, 0.0), known & there
     return centre, scale, z, jnp.where(known, y, 0.0), known / jnp.maximum(jnp.sum(known, 0), 1)
@@ -162,7 +172,8 @@ def fit(
     return Probe(centre, scale, weights[:, :-1].T, weights[:, -1])
 
 
-STEPS = 2000  # of the accelerated gradient for a penalty on absolute weights
+STEPS = 5000  # of the accelerated gradient for a penalty on absolute weights, at most
+LEVEL = 1e-5  # of the steepest slope at weights of 0: where it is nowhere steeper any more, the penalty is met
 
 
 def fit_sparse(
@@ -172,8 +183,8 @@ def fit_sparse(
     l1: float | Array,
 ) -> Probe:
     """The same with l1 · Σ|w| for a penalty, which leaves few weights: Lasso(alpha = l1) of scikit-learn, and
-    LogisticRegression(l1_ratio = 1, C = 1 / (n · l1)). By accelerated proximal gradients (Beck & Teboulle 2009) that
-    begin anew when they overshoot (O'Donoghue & Candès 2015).
+    LogisticRegression(l1_ratio = 1, C = 1 / (n · l1)). By accelerated proximal gradients (FISTA, Beck & Teboulle 2009)
+    that begin anew when they overshoot (O'Donoghue & Candès 2015), until the proximal gradient is within `LEVEL` of 0.
     """
     centre, scale, z, y, share = _prepared(x, y)
     z = jnp.concatenate([z, jnp.ones((len(z), 1))], 1)
@@ -188,19 +199,26 @@ def fit_sparse(
     steepest = jnp.sum(top * (z.T @ (share * (z @ top))), 0) * jnp.where(logistic, 0.25, 1.0)
     step = 1 / jnp.maximum(1.05 * steepest, 1e-12)
 
-    def descend(state: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
-        weights, ahead, pace = state
+    def going(state: tuple[Array, Array, Array, Array, Array]) -> Array:
+        return (state[-1] < STEPS) & jnp.any(state[-2] > LEVEL * flat)
+
+    def descend(state: tuple[Array, Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array, Array]:
+        weights, ahead, pace, _, taken = state
         out = z @ ahead
         slope = z.T @ (share * (jnp.where(logistic, jax.nn.sigmoid(out), out) - y))
         moved = ahead - step * slope
         moved = jnp.sign(moved) * jnp.maximum(jnp.abs(moved) - step * penalty, 0.0)
+        steep = jnp.max(jnp.abs(ahead - moved), 0) / step
         back = jnp.sum((ahead - moved) * (moved - weights), 0) > 0
         pace = jnp.where(back, 1.0, pace)
         faster = (1 + jnp.sqrt(1 + 4 * pace**2)) / 2
-        return (moved, moved + jnp.where(back, 0.0, (pace - 1) / faster) * (moved - weights), faster), None
+        onward = moved + jnp.where(back, 0.0, (pace - 1) / faster) * (moved - weights)
+        return moved, onward, faster, steep, taken + 1
 
-    nothing = jnp.zeros_like(start)
-    (weights, _, _), _ = jax.lax.scan(descend, (nothing, nothing, jnp.ones(y.shape[1])), None, STEPS)
+    nothing, pace = jnp.zeros_like(start), jnp.ones(y.shape[1])
+    flat = jnp.max(jnp.abs(z.T @ (share * (_told(0 * y, logistic[None]) - y))), 0)
+    begin = nothing, nothing, pace, jnp.full(y.shape[1], jnp.inf), jnp.int32(0)
+    weights, *_ = jax.lax.while_loop(going, descend, begin)
     return Probe(centre, scale, weights[:-1], weights[-1])
 
 

@@ -7,31 +7,24 @@ Both return a labelled dataset with the same names as `readings.nc`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array
 from numpy.typing import ArrayLike
 
 from chisel.agents.networks import Output
-from chisel.probing import controls, judging, linear
+from chisel.probing import controls, linear
 from chisel.probing.bank import Bank, Edits
 from chisel.probing.causes import Inquiry, causes, erasures, steered
 from chisel.probing.dataset import described
+from chisel.probing.decoding import L2, Kind, Label, Task, fitted, read, scored
 
 Layers = Mapping[str, ArrayLike]  # {layer: [n, units]}
 Checkpoints = Mapping[Any, Layers] | Callable[[], Iterable[tuple[Any, Layers]]]
-
-
-class _Label(NamedTuple):
-    name: str
-    first: int  # of its columns in the matrix of all labels
-    end: int  # after them
-    kind: Literal["binary", "categorical", "continuous"]
 
 
 def decode(
@@ -80,7 +73,7 @@ def decode(
     y, known = _columns(labels)
     order = _halves(groups, len(y), seed)
     binary = np.repeat([k.kind != "continuous" for k in known], [k.end - k.first for k in known])
-    task = _Task(jnp.asarray(y[order]), jnp.asarray(binary), L2 if l2 is None else l2, l1)
+    task = Task(jnp.asarray(y[order]), jnp.asarray(binary), L2 if l2 is None else l2, l1)
 
     def shown(name: str, values: ArrayLike) -> Array:
         array = np.asarray(values, np.float32)
@@ -111,15 +104,15 @@ def decode(
                     f"checkpoint {checkpoint}: expected the layers {layers}, with as many units, found {widths}"
                 )
             layers = widths
-            read = {name: _read(x, task, control, known) for name, x in xs.items()}
+            found_of = {name: read(x, task, control, known) for name, x in xs.items()}
             at.append(checkpoint)
-            probes.append({name: probe for name, (probe, _) in read.items()})
-            found.append([jax.tree.map(np.asarray, measures) for _, measures in read.values()])
+            probes.append({name: probe for name, (probe, _) in found_of.items()})
+            found.append([jax.tree.map(np.asarray, measures) for _, measures in found_of.values()])
         transfer = [
-            [[_judged(probe[name], xs[name], task.truth, known) for name in layers] for probe in probes]
+            [[scored(probe[name], xs[name], task.truth, known) for name in layers] for probe in probes]
             for _, xs in each()
         ]
-        of_baselines = [_judged(_fitted(x, task), x, task.truth, known) for x in given.values()]
+        of_baselines = [scored(fitted(x, task), x, task.truth, known) for x in given.values()]
 
     dims = ("checkpoint", "layer", "feature")
     names = [label.name for label in known]
@@ -133,52 +126,6 @@ def decode(
         data["baseline_score"] = (("baseline", "feature"), np.array(of_baselines))
         data["skill"] = data["score"] - data["baseline_score"].max("baseline")
     return described(data)
-
-
-L2 = 1e-2
-
-
-class _Task(NamedTuple):
-    """What probes are fitted to, and how: the first half of the rows; the second is for tests."""
-
-    truth: Float[Array, "n columns"]
-    binary: Bool[Array, " columns"]
-    l2: float
-    l1: float | None
-
-
-@jax.jit
-def _fitted(x: Array, task: _Task) -> linear.Probe:
-    half = len(x) // 2
-    if task.l1 is not None:
-        return linear.fit_sparse(x[:half], task.truth[:half], task.binary, task.l1)
-    return linear.fit(x[:half], task.truth[:half], task.binary, task.l2)
-
-
-@partial(jax.jit, static_argnames="labels")
-def _judged(probe: linear.Probe, x: Array, truth: Array, labels: tuple[_Label, ...]) -> Float[Array, " features"]:
-    half = len(x) // 2
-    out, truth = linear.predict(probe, x[half:]), truth[half:]
-    return jnp.stack([_judge(out[:, k.first : k.end], truth[:, k.first : k.end], k.kind) for k in labels])
-
-
-@partial(jax.jit, static_argnames="labels")
-def _read(
-    x: Array, task: _Task, control: Array | None, labels: tuple[_Label, ...]
-) -> tuple[linear.Probe, dict[str, Array]]:
-    """A layer's probe, with score and controls, [feature]."""
-    half = len(x) // 2
-    probe = _fitted(x, task)
-    bits = controls.description_length(x[:half], task.truth[:half], task.binary, task.l2)
-    # Of a class, those of all its columns, told one after another.
-    found = {
-        "score": _judged(probe, x, task.truth, labels),
-        "description_length": jnp.stack([jnp.sum(bits[k.first : k.end]) for k in labels]),
-    }
-    if control is not None:
-        told = _judged(_fitted(x, task._replace(truth=control)), x, control, labels)
-        found["selectivity"] = found["score"] - told
-    return probe, found
 
 
 class Pair(NamedTuple):
@@ -309,22 +256,22 @@ def _bank(
     return Bank(jnp.asarray(observations), jnp.asarray(told(features)), jnp.asarray(toward, bool), edits)
 
 
-def _columns(labels: Mapping[str, ArrayLike]) -> tuple[np.ndarray, tuple[_Label, ...]]:
+def _columns(labels: Mapping[str, ArrayLike]) -> tuple[np.ndarray, tuple[Label, ...]]:
     """All labels as one matrix, a column for each class, and what its columns are."""
     columns: list[np.ndarray] = []
-    known: list[_Label] = []
+    known: list[Label] = []
     for name, values in labels.items():
         array, first = np.asarray(values), len(columns)
         if array.dtype == bool:
             columns.append(array.astype(np.float32))
-            kind: Literal["binary", "categorical", "continuous"] = "binary"
+            kind: Kind = "binary"
         elif np.issubdtype(array.dtype, np.floating):
             columns.append(array.astype(np.float32))
             kind = "continuous"
         else:
             columns += [(array == one).astype(np.float32) for one in np.unique(array)]
             kind = "categorical"
-        known.append(_Label(name, first, len(columns), kind))
+        known.append(Label(name, first, len(columns), kind))
     lengths = {len(column) for column in columns}
     if len(lengths) != 1:
         raise ValueError(f"labels: expected one length, found {sorted(lengths)}")
@@ -347,9 +294,3 @@ def _halves(groups: ArrayLike | None, rows: int, seed: int) -> np.ndarray:
     first, second = np.flatnonzero(fitted), np.flatnonzero(~fitted)
     size = min(len(first), len(second))
     return np.concatenate([first[:size], second[:size]])
-
-
-def _judge(out: Array, truth: Array, kind: str) -> Float[Array, ""]:
-    if kind == "categorical":
-        return judging.macro_f1(out, truth)
-    return (judging.auc if kind == "binary" else judging.r2)(out[:, 0], truth[:, 0])

@@ -56,7 +56,8 @@ def test_a_control_task_is_learned_by_what_can_learn_anything():
 
 def test_online_code_is_that_of_a_plain_loop():
     """Block after block with scikit-learn's probe."""
-    x, l2 = np.asarray(inputs(2)), 1e-2
+    drawn, l2 = np.asarray(inputs(2)), 1e-2
+    x = drawn[np.asarray(jax.random.permutation(jax.random.key(0xDE5C), N))]  # rows are told in an order of their own
     y = (x[:, 0] + 0.5 * x[:, 1] > 0.3).astype(np.float32)
     edges = [max(2, round(s * N)) for s in SHARES]
     assert len(set(y[: edges[0]])) == 2
@@ -68,8 +69,9 @@ def test_online_code_is_that_of_a_plain_loop():
         )
         p = probe.predict_proba((x[start:end] - centre) / scale)[:, 1]
         bits -= np.log2(np.where(y[start:end] > 0.5, p, 1 - p)).sum()
+    labels = (drawn[:, 0] + 0.5 * drawn[:, 1] > 0.3).astype(np.float32)
     with jax.default_matmul_precision("highest"):
-        found = float(description_length(jnp.asarray(x), jnp.asarray(y[:, None]), jnp.array([True]), l2)[0])
+        found = float(description_length(jnp.asarray(drawn), jnp.asarray(labels[:, None]), jnp.array([True]), l2)[0])
     assert found == pytest.approx(bits / N, rel=1e-3)
 
 

@@ -243,7 +243,7 @@ def test_mapped_over_layers_it_is_the_same_as_one_after_another():
 
 @pytest.mark.parametrize("kind", ["independent", "saturated", "dead"])
 def test_sparse_probes_are_those_of_scikit_learn(kind):
-    """Readouts to 1e-3 of their spread, which is what 2,000 steps give; and the same weights are zero."""
+    """Readouts to 1e-3 of their spread; and the same weights are zero."""
     x, y = problem(kind, 24)
     l1 = 0.02
     for i in (1, 2, 11):

@@ -127,11 +127,12 @@ class DQNPart(Part):
     double: bool = Field(True, description="whether the action is selected by the network that learns")
     dueling: bool = Field(False, description="whether action values are put together from value and advantages")
     n_step: int = Field(1, ge=1, description="steps of the return before the value of the state they lead to")
-    replay: int = Field(16_384, ge=1, description="environment steps of each member that are remembered")
+    replay: int = Field(131_072, ge=1, description="environment steps of each member that are remembered")
     warmup: int = Field(2_048, ge=1, description="environment steps of each member before it begins to learn")
     batch: int = Field(128, ge=1, description="samples of a gradient step")
     gradient_steps: int = Field(16, ge=1, description="for each rollout")
     target_every: int = Field(50, ge=1, description="gradient steps after which the target network is renewed")
+    tau: float = Field(1.0, gt=0, le=1, description="how much of it then (Polyak averaging); 1: all")
     huber: float | None = Field(None, gt=0, description="the error beyond which it counts linearly; by default none")
     gradient_norm: float = Field(10.0, gt=0)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from chisel.agents import dqn, policy_gradient, ppo
+from chisel.estimate import check
 from chisel.making import make_agent, make_network
 from chisel.resolve import load_study, resolve
 from chisel.spec import WrongInput
@@ -33,7 +34,7 @@ AGENT = 3  # the line of the first key of the agent
 PER_CHANNEL = 'critic = "per_channel"\nnetwork = { separate = true }'
 OF_DQN = (
     "known: 'batch', 'discount', 'double', 'dueling', 'exploration', 'gradient_norm', 'gradient_steps', 'huber', "
-    "'learner', 'learning_rate', 'n_step', 'network', 'replay', 'target_every', 'warmup'"
+    "'learner', 'learning_rate', 'n_step', 'network', 'replay', 'target_every', 'tau', 'warmup'"
 )
 OF_PPO = (
     "known: 'clip', 'critic', 'discount', 'entropy', 'epochs', 'exploration', 'gradient_norm', 'learner', "
@@ -170,7 +171,7 @@ OTHER = {
     "critic": "per_channel", "baseline": "value", "learning_rate": 7e-4, "discount": 0.875, "trace": 0.5, "clip": 0.3,
     "value_clip": True, "entropy": 0.25, "exploration": 0.125, "value_weight": 0.75, "gradient_norm": 3.0, "epochs": 3,
     "minibatches": 8, "double": False, "dueling": True, "n_step": 3, "replay": 8192, "warmup": 100, "batch": 32,
-    "gradient_steps": 5, "target_every": 9, "huber": 2.0,
+    "gradient_steps": 5, "target_every": 9, "huber": 2.0, "tau": 0.005,
 }  # fmt: skip
 CALLED = {"n_step": "hop", "replay": "rows", "gradient_steps": "descents"}  # otherwise by the learner
 OF_OTHERS = {"learner", "network", "critic", "dueling", "learning_rate", "entropy", "exploration"}
@@ -215,7 +216,7 @@ def test_every_key_reaches_the_learner_and_no_other_does(settings_of, learner, k
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_what_a_study_does_not_say_is_as_its_part_says(settings_of, learner):
     found, part = settings_of({"learner": learner}), LEARNERS[learner]()
-    in_worlds = {"replay": 16_384 // 64, "warmup": 2048 // 64}
+    in_worlds = {"replay": 131_072 // 64, "warmup": 2048 // 64}
     meant = {CALLED.get(k, k): in_worlds.get(k, getattr(part, k)) for name, k in EVERY_KEY if name == learner}
     assert found == meant
 
@@ -332,3 +333,19 @@ def test_an_agent_of_which_nothing_is_said_is_written_out():
     }  # fmt: skip
     assert Study.model_validate({"world": "smile", "schedule": [{"name": "x", "reward": {}}]}).agent == PPOPart()
     assert study({"learner": "dqn"}).agent.network.activation == "relu"
+
+
+def test_what_a_replay_takes_is_in_the_estimate():
+    """Of each step the observation, as bits, and 13 bytes: action, reward, end, and where its final observation is. Of
+    each world one observation more for every time limit's worth of steps.
+    """
+    sizes = []
+    for replay in (4096, 8192):
+        of = study(
+            {"learner": "dqn", "replay": replay}, training={"steps": 8192, "seeds": 1, "checkpoints": {"count": 1}}
+        )
+        found = check(of, 1, measure=False)
+        sizes.append(found.disk // len(found.checkpoints))
+    observation = -(-names(SMILE).observation.size // 8)
+    finals = 64 * (-(-128 // SMILE.limit) - -(-64 // SMILE.limit))
+    assert sizes[1] - sizes[0] == 4096 * (observation + 13) + finals * observation

@@ -32,17 +32,19 @@ class Settings(NamedTuple):
         batch: samples of a step of the optimiser.
         descents: steps of the optimiser for each rollout.
         target_every: steps of the optimiser after which the target network is renewed.
+        tau: how much of it then: target ← τ·params + (1 − τ)·target (Polyak averaging, Lillicrap et al. 2016); 1: all.
         huber: errors beyond it count linearly; None: all count by their square.
     """
 
     discount: float = 0.97
     double: bool = True
     hop: int = 1
-    rows: int = 256
+    rows: int = 2048
     warmup: int = 32
     batch: int = 128
     descents: int = 16
     target_every: int = 50
+    tau: float = 1.0
     huber: float | None = None
     gradient_norm: float = 10.0
 
@@ -80,6 +82,13 @@ def loss(params: Params, target: Params, hops: Hops, network: Network, settings:
     return jnp.mean(each), mean
 
 
+def nearer(target: Params, params: Params, tau: float) -> Params:
+    """Parameters moved `tau` of the way: to the bit what they were where there is no way to go."""
+    if tau == 1:
+        return params
+    return jax.tree.map(lambda old, new: old + tau * (new - old), target, params)
+
+
 def dqn(network: Network, settings: Settings, observation: jax.ShapeDtypeStruct, worlds: int, limit: int) -> Agent:
     """A DQN learner over `network`, whose outputs are action values.
 
@@ -100,13 +109,15 @@ def dqn(network: Network, settings: Settings, observation: jax.ShapeDtypeStruct,
         replay = store(state.replay, batch)
 
         def one(learned: Learned, key: Array) -> tuple[Learned, dict[str, Array]]:
-            hops = sample(replay, key, settings.batch, settings.hop, settings.discount)
+            hops = sample(replay, key, settings.batch, settings.hop, settings.discount, observation)
             gradient_of = jax.value_and_grad(loss, has_aux=True)
             (error, value), gradient = gradient_of(learned.params, learned.target, hops, network, settings)
             rate, moments = tuning.learning_rate, learned.optimiser
             params, moments, norm = descend(optimiser, gradient, moments, learned.params, rate)
             done = learned.done + 1
-            target = optax.periodic_update(params, learned.target, done, settings.target_every)
+            target = optax.periodic_update(
+                nearer(learned.target, params, settings.tau), learned.target, done, settings.target_every
+            )
             measured = {"value_loss": error, "value": value, "gradient_norm": norm}
             return Learned(params, target, moments, done), measured
 

@@ -1,5 +1,6 @@
 """The replay of a learner off its policy: a ring of the last rollouts, on the device, part of every checkpoint."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,9 @@ from chisel.agents.agent import Batch
 
 class Replay(NamedTuple):
     """Steps in order of time, the oldest overwritten first; arrays are [rows, worlds, …].
+
+    Observations of truth values are kept as bits, [rows, worlds, bytes], an eighth of what they take otherwise: a
+    replay is in every checkpoint.
 
     Fields:
         final: where in `finals` the observation after a truncated step is; −1 for steps that were not truncated.
@@ -54,17 +58,33 @@ def empty(observation: jax.ShapeDtypeStruct, rows: int, worlds: int, limit: int)
         limit: the time limit of an episode. A world is cut off once in `limit` steps at most, so that so many
             observations after truncated steps are enough for all that are remembered.
     """
+    kept = jax.eval_shape(partial(_packed, lead=0), observation)
     return Replay(
-        observations=jnp.zeros((rows, worlds, *observation.shape), observation.dtype),
+        observations=jnp.zeros((rows, worlds, *kept.shape), kept.dtype),
         actions=jnp.zeros((rows, worlds), jnp.int32),
         rewards=jnp.zeros((rows, worlds)),
         ended=jnp.zeros((rows, worlds), bool),
         final=jnp.full((rows, worlds), -1, jnp.int32),
-        finals=jnp.zeros((worlds * -(-rows // limit), *observation.shape), observation.dtype),
+        finals=jnp.zeros((worlds * -(-rows // limit), *kept.shape), kept.dtype),
         at=jnp.int32(0),
         final_at=jnp.int32(0),
         filled=jnp.int32(0),
     )
+
+
+def _packed(observations: Array, lead: int) -> Array:
+    """Observations as they are kept, after `lead` axes of their own: [*lead, …]."""
+    if observations.dtype != bool:
+        return observations
+    return jnp.packbits(observations.reshape(*observations.shape[:lead], -1), axis=-1)
+
+
+def _unpacked(kept: Array, observation: jax.ShapeDtypeStruct) -> Array:
+    """The observations that are kept so, [samples, …]."""
+    if observation.dtype != bool:
+        return kept
+    bits = jnp.unpackbits(kept, axis=-1, count=observation.size)
+    return bits.reshape(-1, *observation.shape).astype(bool)
 
 
 def store(replay: Replay, batch: Batch) -> Replay:
@@ -82,24 +102,29 @@ def store(replay: Replay, batch: Batch) -> Replay:
     # Slots of the batch that hold nothing are written nowhere: what is there may still be needed.
     where = jnp.where(number < count, (replay.final_at + number) % slots, slots)
     return Replay(
-        write(replay.observations, batch.observations),
+        write(replay.observations, _packed(batch.observations, lead=2)),
         write(replay.actions, batch.actions),
         write(replay.rewards, batch.rewards),
         write(replay.ended, batch.ended),
         write(replay.final, final),
-        replay.finals.at[where].set(batch.finals.astype(replay.finals.dtype), mode="drop"),
+        replay.finals.at[where].set(_packed(batch.finals, lead=1).astype(replay.finals.dtype), mode="drop"),
         (replay.at + steps) % rows,
         (replay.final_at + count) % slots,
         jnp.minimum(replay.filled + steps, rows),
     )
 
 
-def sample(replay: Replay, key: Array, count: int, hop: int, discount: float) -> Hops:
+def sample(
+    replay: Replay, key: Array, count: int, hop: int, discount: float, observation: jax.ShapeDtypeStruct
+) -> Hops:
     """Hops of `hop` steps, drawn evenly from all that have been seen whole.
 
     A hop stops short where the episode ends, with nothing to come; and after a step that the time limit cut off, from
     where the value of the state that this step led to is looked up. So every step that is remembered teaches what it
     was paid, but for the last `hop` ones, which wait for what follows them.
+
+    Args:
+        observation: what one observation is, as for `empty`.
     """
     rows, worlds = replay.actions.shape
     row_key, world_key = jax.random.split(key)
@@ -122,4 +147,5 @@ def sample(replay: Replay, key: Array, count: int, hop: int, discount: float) ->
         going &= ~ended & (cut < 0)
     cut = (final >= 0).reshape(-1, *(1,) * (replay.finals.ndim - 1))
     after = jnp.where(cut, replay.finals[final], get(replay.observations, taken))
-    return Hops(get(replay.observations, 0), get(replay.actions, 0), total, discounts, after)
+    before, after = (_unpacked(kept, observation) for kept in (get(replay.observations, 0), after))
+    return Hops(before, get(replay.actions, 0), total, discounts, after)

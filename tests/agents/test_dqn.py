@@ -109,6 +109,19 @@ def test_the_older_parameters_are_renewed_every_so_many_descents_and_only_then()
     assert all(difference(a.params, b.params) > 1e-3 for a, b in pairwise(states))
 
 
+def test_the_older_parameters_may_be_renewed_in_part():
+    """Polyak averaging: after every descent, or every few, a share of the way to the newer ones."""
+    for every in (1, 2):
+        settings = Settings(rows=2 * STEPS, warmup=1, batch=8, descents=1, target_every=every, tau=0.25)
+        states, _ = taught(settings, 4)
+        meant = states[0].params
+        for done, state in enumerate(states[1:], 1):
+            if done % every == 0:
+                meant = jax.tree.map(lambda new, old: 0.25 * new + 0.75 * old, state.params, meant)
+            assert difference(state.target, meant) < 1e-6
+        assert difference(states[-1].target, states[-1].params) > 1e-3
+
+
 def test_nothing_is_learned_before_enough_is_remembered():
     """Which holds for the moments of the optimiser, too; what is reported then is not a number."""
     settings = Settings(rows=6 * STEPS, warmup=2 * STEPS + 1, batch=8, descents=4, target_every=2)

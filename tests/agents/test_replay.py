@@ -22,7 +22,7 @@ put = jax.jit(store)
 
 @cache
 def sampler(hop: int):
-    return jax.jit(lambda replay, key: sample(replay, key, COUNT, hop, DISCOUNT))
+    return jax.jit(lambda replay, key: sample(replay, key, COUNT, hop, DISCOUNT, SEEN))
 
 
 def rollout(number: int, how: np.ndarray) -> Batch:
@@ -164,11 +164,24 @@ def test_a_rollout_must_fit_the_ring():
         store(empty(SEEN, STEPS, WORLDS, STEPS), rollout(0, np.zeros((STEPS, WORLDS))))
 
 
-def test_a_replay_keeps_the_kind_of_what_is_seen():
-    replay = empty(jax.ShapeDtypeStruct((2,), jnp.bool_), ROWS, WORLDS, LIMIT)
-    batch = rollout(0, np.zeros((STEPS, WORLDS)))
-    batch = batch._replace(observations=batch.observations > 0, finals=batch.finals > 0)
-    kept = put(replay, batch)
-    assert kept.observations.dtype == bool
-    np.testing.assert_array_equal(kept.observations[:STEPS], batch.observations)
+@pytest.mark.parametrize("shape", [(2,), (7, 7, 9), (8,)])
+def test_truth_values_are_kept_as_bits_and_come_back_as_they_were(shape):
+    """In an eighth of the room; what a truncated step led to as well."""
+    seen = jax.ShapeDtypeStruct(shape, jnp.bool_)
+    replay = empty(seen, ROWS, WORLDS, LIMIT)
+    assert replay.observations.shape == (ROWS, WORLDS, -(-seen.size // 8))
+    assert replay.observations.dtype == replay.finals.dtype == jnp.uint8
+    rng, how = np.random.default_rng(0), np.zeros((STEPS, WORLDS), int)
+    how[1, 0] = 2
+    observations, finals = (rng.random((n, *shape)) < 0.5 for n in (STEPS * WORLDS, SLOTS))
+    observations = observations.reshape(STEPS, WORLDS, *shape)
+    kept = put(replay, rollout(0, how)._replace(observations=observations, finals=finals))
     assert jax.tree.map(lambda x: (x.shape, x.dtype), kept) == jax.tree.map(lambda x: (x.shape, x.dtype), replay)
+    hops = jax.device_get(sample(kept, jax.random.key(0), COUNT, 1, DISCOUNT, seen))
+    meant = {
+        (observations[t, w].tobytes(), (finals[0] if how[t, w] else observations[t + 1, w]).tobytes())
+        for t in range(STEPS - 1)
+        for w in range(WORLDS)
+    }
+    assert hops.before.dtype == hops.after.dtype == bool
+    assert {(a.tobytes(), b.tobytes()) for a, b in zip(hops.before, hops.after, strict=True)} == meant

@@ -1,21 +1,23 @@
 """Erasure: what a policy does without what a layer tells of a feature.
 
-LEACE (Belrose et al. 2023) is the least change, in the mean square, after which no linear probe of any kind can read z
-from x: with Σ the covariance of x and C that of x with z,
+LEACE (Belrose et al. 2023, theorem 4.3) is the least change, in the mean square, after which no linear probe of any
+kind can read z from x. With Σ the covariance of x, C that of x with z, W = Σ^(−½) and P the projection on the columns
+of W C,
 
-    x′ = x − C (Cᵀ Σ⁻¹ C)⁻¹ Cᵀ Σ⁻¹ (x − mean)
+    x′ = x − W⁺ P W (x − mean) = x − C (Cᵀ Σ⁺ C)⁺ Cᵀ Σ⁺ (x − mean)
 
-Written with V = Σ⁻¹ C (Cᵀ Σ⁻¹ C)⁻¹, the covariance left over is C (1 − Vᵀ C)ᵀ: it is zero for any V with Vᵀ C = 1. So
-no linear information is left however roughly Σ is inverted; a rough inverse only changes x a little more than need be.
+Σ⁺ C are the weights of the least-squares regression of z on x, and Cᵀ Σ⁺ C is the covariance of its fit ẑ. So with q
+an orthonormal basis of the columns of ẑ, x′ = x − q qᵀ x over the rows: x less what the fit explains of it. That is how
+it is computed here, from x itself and not from Σ, whose condition number is the square of x's.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from chisel.probing.matrix import solve
+from chisel.probing.matrix import NULL, least_squares, lengths, orthonormal_basis, unit_columns
 
 
 class Eraser(NamedTuple):
@@ -36,33 +38,50 @@ def leace(x: Float[Array, "n units"], z: Float[Array, "n rank"]) -> Eraser:
     """The least eraser after which z cannot be read linearly from x.
 
     Rows where z is NaN are left out. A z that does not vary, or that x tells nothing of, is erased by changing nothing.
+    Directions in which x does not vary, and columns of z that others make up, are dropped at a relative tolerance
+    (`matrix.NULL`), so that neither the units of x nor repeated columns matter.
 
     Args:
         z: a feature, or one column for each class (one of them may be left out).
     """
-    rows = ~jnp.any(jnp.isnan(z), axis=1, keepdims=True)
+    with jax.default_matmul_precision("highest"):
+        rows = ~jnp.any(jnp.isnan(z), axis=1, keepdims=True)
+        count = jnp.maximum(jnp.sum(rows), 1)
+        centre, centred, least = _centred(x, rows)
+        labels, _, null = unit_columns(*_centred(z, rows)[1:])
+        weights, fit = least_squares(centred, labels, least)
+        q, mix = orthonormal_basis(fit, null)
+        reader, pattern = weights @ mix, q.T @ centred
+        # What rounding left of the covariance, erased as well: its sums hover about 0, and round less.
+        left = centred - (centred @ reader) @ pattern
+        pattern = pattern + (labels @ mix).T @ left
+        scale = jnp.sqrt(count)  # so that what is read has a variance of 1
+        return Eraser(centre, reader * scale, pattern / scale)
+
+
+def _centred(
+    x: Float[Array, "n d"], rows: Bool[Array, "n 1"]
+) -> tuple[Float[Array, " d"], Float[Array, "n d"], Float[Array, " d"]]:
+    """The mean over rows, what is left without it (0 in other rows), and how much of that is null for each column."""
+    known = jnp.where(rows, x, 0.0)
     count = jnp.maximum(jnp.sum(rows), 1)
-    centre = jnp.sum(jnp.where(rows, x, 0.0), 0) / count
-    centred = jnp.where(rows, x - centre, 0.0)
-    labels = jnp.where(rows, z, 0.0)
-    labels = jnp.where(rows, labels - jnp.sum(labels, 0) / count, 0.0)
-    cross = centred.T @ labels / count  # [units, rank]
-    known = solve(centred.T @ centred / count, cross)
-    reader = known @ solve(cross.T @ known, jnp.eye(z.shape[1]), ridge=1e-9)
-    if z.shape[1] == 1:  # exact, whatever the rounding in between
-        share = jnp.sum(known * cross)
-        reader = jnp.where(share > 0, known / jnp.where(share > 0, share, 1.0), 0.0)
-    return Eraser(centre, reader, cross.T)
+    mean = jnp.sum(known, 0) / count
+    # Once more: float32 sums of many numbers far from 0 leave a mean behind.
+    mean = mean + jnp.sum(jnp.where(rows, x - mean, 0.0), 0) / count
+    return mean, jnp.where(rows, x - mean, 0.0), NULL * lengths(known)
 
 
 def erase(eraser: Eraser, x: Float[Array, "*batch units"]) -> Float[Array, "*batch units"]:
     """Activations without the concept."""
-    return x - ((x - eraser.centre) @ eraser.reader) @ eraser.pattern
+    with jax.default_matmul_precision("highest"):
+        return x - ((x - eraser.centre) @ eraser.reader) @ eraser.pattern
 
 
 def random_directions(key: Array, x: Float[Array, "n units"], count: int) -> Float[Array, "count units"]:
-    """Unit vectors that point anywhere alike among the units that vary at all."""
-    mixed = jnp.where(jnp.std(x, 0) > 1e-6, jax.random.normal(key, (count, x.shape[1])), 0.0)
+    """Unit vectors that point anywhere alike among the units that vary by more than rounding."""
+    most = jnp.max(jnp.abs(x), 0)
+    varies = jnp.std(x / jnp.where(most > 0, most, 1.0), 0) > NULL
+    mixed = jnp.where(varies, jax.random.normal(key, (count, x.shape[1])), 0.0)
     length = jnp.linalg.norm(mixed, axis=1, keepdims=True)
     return mixed / jnp.where(length > 0, length, 1.0)
 

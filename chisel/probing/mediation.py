@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from chisel.probing.matrix import solve
+from chisel.probing.matrix import NULL, least_squares, lengths
 
 Onward = Callable[[Array], Array]  # activations [states, units] in place of a layer's own -> logits [states, actions]
 
@@ -22,16 +22,15 @@ Onward = Callable[[Array], Array]  # activations [states, units] in place of a l
 def patterns(x: Float[Array, "n units"], z: Float[Array, "n features"]) -> Float[Array, "features units"]:
     """How activations move when one feature rises by 1: the rows of the least-squares regression x ~ 1 + all z.
 
-    A feature counts at its mean where it does not apply (NaN). One that never varies has a row of zeros.
+    A feature counts at its mean where it does not apply (NaN). One that never varies has a row of zeros; features that
+    make up each other share what they do: the least-norm solution, in standard deviations (`matrix.least_squares`).
     """
     known = ~jnp.isnan(z)
     mean = jnp.sum(jnp.where(known, z, 0.0), 0) / jnp.maximum(jnp.sum(known, 0), 1)
+    least = NULL * lengths(jnp.where(known, z, 0.0))
     z = jnp.where(known, z - mean, 0.0)
-    spread = jnp.sqrt(jnp.mean(z**2, 0))
-    z = jnp.where(spread > 0, z / jnp.where(spread > 0, spread, 1.0), 0.0)
-    z = z - jnp.mean(z, 0)
-    rows = solve(z.T @ z / len(z), z.T @ (x - jnp.mean(x, 0)) / len(z))
-    return jnp.where(spread[:, None] > 0, rows / jnp.where(spread > 0, spread, 1.0)[:, None], 0.0)
+    with jax.default_matmul_precision("highest"):
+        return least_squares(z - jnp.mean(z, 0), x - jnp.mean(x, 0), least)[0]
 
 
 class Passing(NamedTuple):

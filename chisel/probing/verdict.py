@@ -41,7 +41,8 @@ def max_t(found: Float[Array, "*findings"], nulls: Float[Array, " draws *finding
     draws = len(nulls)
     axes = tuple(range(1, nulls.ndim))
     centre, spread = jnp.mean(nulls, 0), jnp.std(nulls, 0)
-    usable = (spread > 0) & jnp.isfinite(found) & jnp.isfinite(centre)
+    # The mean of equal float32 numbers need not be that number: what rounding spreads is no spread.
+    usable = (spread > 1e-6 * jnp.max(jnp.abs(nulls), 0)) & jnp.isfinite(found) & jnp.isfinite(centre)
 
     def scaled(x: Array) -> Array:
         t = jnp.where(usable, (x - centre) / jnp.where(usable, spread, 1.0), 0.0)

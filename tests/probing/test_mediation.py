@@ -36,6 +36,40 @@ def test_what_does_not_vary_has_no_pattern_and_what_does_not_apply_counts_at_its
     assert np.isfinite(found).all()
 
 
+def one_of_four(chance):
+    """Four truth values of which one holds, and two that follow from them: six columns of which three are free."""
+    which = np.eye(4)[chance.integers(0, 4, N)]
+    return np.c_[which, which[:, 0] + which[:, 1], which[:, 2]], 3
+
+
+def number_and_sums(chance):
+    """A number far from 0, a truth value, and what they make up together."""
+    number, fact = chance.normal(size=N), chance.integers(0, 2, N)
+    return np.c_[number + 300, fact, number - 2 * fact, 1e-6 * number], 2
+
+
+def almost_constant(chance):
+    """0.1 is no float32 number, and its mean another one."""
+    return np.c_[chance.normal(size=N), np.full(N, 0.1), np.full(N, 7e-9)], 1
+
+
+@pytest.mark.parametrize("features", [one_of_four, number_and_sums, almost_constant])
+def test_features_that_make_up_each_other_have_the_patterns_of_least_norm(features):
+    """Against NumPy's pseudo-inverse in float64. A basis of the patterns has no direction that is rounding."""
+    chance = np.random.default_rng(6)
+    z, free = features(chance)
+    z = z.astype(np.float32)
+    x = (z[:, :3] @ chance.normal(size=(3, UNITS)) + chance.normal(size=(N, UNITS))).astype(np.float32)
+    exact = z.astype(float)
+    spread = np.where(exact.std(0) > 1e-6 * np.abs(exact).max(0), exact.std(0), np.inf)
+    scaled = (exact - exact.mean(0)) / spread
+    expected = np.linalg.pinv(scaled, rcond=1e-5) @ (x - x.mean(0, dtype=float))
+    found = patterns(jnp.asarray(x), jnp.asarray(z))
+    own = np.where(np.isfinite(spread), spread, 1.0)[:, None]
+    np.testing.assert_allclose(np.asarray(found) * own, expected, atol=2e-4)
+    assert (np.linalg.norm(orthonormal(found), axis=1) > 0.5).sum() == free
+
+
 def passing(edits=2, states=6):
     chance = np.random.default_rng(2)
     before, after = chance.normal(size=(2, edits, states, UNITS)).astype(np.float32)
@@ -91,6 +125,13 @@ def test_steering_moves_by_the_strength_along_the_pattern():
 
 
 # Corrected p values
+
+
+@pytest.mark.parametrize("value", [0.1, 1e-7, 3e5])
+def test_nulls_that_are_all_the_same_number_tell_nothing(value):
+    """Their float32 mean is not that number, and their spread is rounding."""
+    nulls = jnp.full((99, 2), value, jnp.float32)
+    assert np.asarray(max_t(jnp.array([value, 1.001 * value]), nulls).p).tolist() == [1.0, 1.0]
 
 
 def test_of_nothing_one_in_twenty_families_has_a_finding():

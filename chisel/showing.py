@@ -106,7 +106,7 @@ def _edge(edge: float, wanted: Study) -> str:
 def influences_table(this: "Run") -> Table | str:
     """Which decision-influences each schedule grew."""
     from chisel.run import READINGS
-    from chisel.view.influences import influences, why_none
+    from chisel.view.influences import influences, until, why_none
     from chisel.view.tables import MOST
 
     readings = this.dataset(READINGS)
@@ -114,8 +114,8 @@ def influences_table(this: "Run") -> Table | str:
     if not rows:
         return why_none(readings)
     table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
-    table.title = "decision-influences at the end of training (docs/readings.md tells what this means)"
-    for column in ("schedule", "feature → goal", "seeds", "from step", "strength, with its 95 % interval"):
+    table.title = "decision-influences; seeds: in which it holds at the end of training (see docs/readings.md)"
+    for column in ("schedule", "feature → goal", "seeds", "from step", "until", "strength, with its 95 % interval"):
         table.add_column(column, justify="right" if column in ("seeds", "from step") else "left")
     for schedule in readings.schedule.values:
         own = [row for row in rows if row.schedule == schedule]
@@ -126,6 +126,7 @@ def influences_table(this: "Run") -> Table | str:
                 f"{row.feature} → {row.goal}",
                 f"{row.seeds}/{readings.sizes['seed']}",
                 f"{row.onset:,.0f}",
+                until(row),
                 f"{mean:+.2f} ({low:+.2f} to {high:+.2f}) {readings['effect'].attrs['units']}",
             )
         if len(own) > MOST:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import xarray as xr
 
-from chisel.analysis.onset import half_life, onset
+from chisel.analysis.onset import half_life, spell
 from chisel.analysis.statistics import t_interval
 from chisel.probing.reader import LEVELS, Reader, Readings
 from chisel.probing.verdict import LEVEL, verdict
@@ -131,21 +131,22 @@ def _with_verdicts(data: xr.Dataset) -> xr.Dataset:
 
 
 def _with_times(data: xr.Dataset, edges: list[int]) -> xr.Dataset:
-    """When readings rose for good, and how long bids last after phases end."""
+    """From when until when readings were above their nulls, and how long bids last after phases end."""
     steps = data.checkpoint.values
 
     def since_when(name: str, holds: xr.DataArray) -> None:
         rows = holds.transpose(..., "checkpoint")
-        data[name] = xr.DataArray(onset(rows.values, steps), dims=rows.dims[:-1])
+        for end, values in spell(rows.values, steps)._asdict().items():
+            data[f"{name}_{end}"] = xr.DataArray(values, dims=rows.dims[:-1])
 
     if len(steps) > 1:
         if "skill_low" in data:
-            since_when("skill_onset", data["skill_low"] > 0)
-            since_when("gain_onset", data["gain_low"] > 0)
+            since_when("skill", data["skill_low"] > 0)
+            since_when("gain", data["gain_low"] > 0)
         if "effect_p" in data:
-            since_when("effect_onset", data["effect_p"] <= LEVEL)
+            since_when("effect", data["effect_p"] <= LEVEL)
         if "verdict" in data:
-            since_when("verdict_onset", data["verdict"].any("layer"))
+            since_when("verdict", data["verdict"].any("layer"))
     ends = [edge for edge in edges if edge in steps]
     if "bid" in data and ends:
         bids = data["bid"].transpose(..., "checkpoint")
@@ -244,11 +245,20 @@ _MEANINGS: dict[str, tuple[str, str]] = {
     "intransitive": ("triples of goals that are chosen in a circle", "1"),
     "returns": ("mean of each channel's sum over an episode, unweighted", "1"),
     "ceiling": ("best reachable mean return of a channel on the same levels; NaN where not known", "1"),
-    "gain_onset": ("from when the gain stays above 0; NaN: not at the end of training", "step"),
-    "skill_onset": ("from when skill stays above 0; NaN: not at the end of training", "step"),
-    "effect_onset": ("from when the effect stays above its null; NaN: not at the end of training", "step"),
-    "verdict_onset": ("from when the verdict, at some layer, holds; NaN: not at the end of training", "step"),
     "half_life": ("how long after a phase the bid has halved; infinite: not by the end, NaN: there was none", "step"),
+    **{
+        f"{name}_{end}": (f"{when} {holds}; NaN: {never}", "step")
+        for name, holds in (
+            ("gain", "gain is above 0"),
+            ("skill", "skill is above 0"),
+            ("effect", "the effect is above its null"),
+            ("verdict", "the verdict holds at some layer"),
+        )
+        for end, when, never in (
+            ("onset", "the first checkpoint, of the spell that lasts or else the longest, at which", "at none"),
+            ("offset", "the first checkpoint after that spell, at which it is no longer true that", "none so far"),
+        )
+    },
     "verdict": ("whether the feature is a decision-influence on the goal, on both banks", "1"),
     "score_again": ("score on the second bank", "1"),
     "gain_low_again": ("lower limit of gain on the second bank", "1"),

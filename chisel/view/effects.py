@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from chisel.analysis import intervals, phases
+from chisel.analysis.missing import alike
 from chisel.analysis.statistics import smallest_paired_p, t_interval
 from chisel.view import series
 
@@ -202,8 +203,9 @@ def _shares(cells: xr.DataArray, design: Factorial, level: float) -> dict[str, A
     found: dict[str, np.ndarray] = {n + end: np.full((measures, count), np.nan) for n in names.values() for end in ends}
     found |= {name: np.full(measures, np.nan) for name in ("variance", "moved")}
     complete = np.isfinite(cells.transpose("measure", "cell", "seed").values).all(1)  # measures, seeds
-    for seeds in np.unique(complete[complete.sum(1) > 1], axis=0):
-        chosen = (complete == seeds).all(1)
+    for seeds, chosen in alike(complete.T):
+        if seeds.sum() < 2:
+            continue
         y = _crossed(cells[chosen].isel(seed=seeds), design)
         variance = phases.shares(y, count).variance
         own = y.reshape(-1, *y.shape[-2:])  # cells, seeds, measures

@@ -1,4 +1,4 @@
-"""Decision-influences in words: which of them each schedule grew."""
+"""Decision-influences in words: which of them each schedule grew, and which came and went."""
 
 import json
 from typing import NamedTuple
@@ -10,11 +10,14 @@ from chisel.analysis.statistics import Interval, t_interval
 
 
 class Influence(NamedTuple):
-    """A feature that moves decisions under a schedule.
+    """A feature that moves decisions under a schedule, or moved them.
 
     Fields:
         seeds: in how many seeds the verdict holds at the last checkpoint, at some layer.
-        onset: mean steps, over those seeds, from which it held until the end.
+        onset: mean steps, over those seeds, from which it held until the end. Where there is no such seed, over those
+            in `lost`: from which it held longest.
+        lost: in how many seeds it held before, at one checkpoint or more, and holds no more.
+        offset: mean steps, over those in `lost`, from which it held no more; NaN without any.
         strength: effect at the last checkpoint, over all seeds; in nats, or units of return for action values.
     """
 
@@ -23,32 +26,54 @@ class Influence(NamedTuple):
     goal: str
     seeds: int
     onset: float
+    lost: int
+    offset: float
     strength: Interval
 
 
 def influences(readings: xr.Dataset) -> list[Influence]:
-    """What each schedule grew, the surest and strongest first. Empty where verdicts were not read."""
+    """What each schedule grew, the surest and strongest first, then what came and went. Empty where verdicts were not
+    read.
+    """
     if "verdict" not in readings:
         return []
     at_some = readings["verdict"].any("layer")
-    last = at_some.isel(checkpoint=-1)
+    last, ever = at_some.isel(checkpoint=-1), at_some.any("checkpoint")
     effect = readings["effect"].isel(checkpoint=-1)
+    if "verdict_offset" not in readings:  # read by an earlier chisel
+        readings = readings.assign(verdict_offset=readings["verdict_onset"] * np.nan)
     found = []
     for schedule in readings.schedule.values:
-        held = last.sel(schedule=schedule)  # seed, feature, goal
-        counts = held.sum("seed")
-        for feature, goal in zip(*np.nonzero(counts.transpose("feature", "goal").values), strict=True):
+        grew = ever.sel(schedule=schedule).any("seed").transpose("feature", "goal").values
+        for feature, goal in zip(*np.nonzero(grew), strict=True):
             names = {"feature": readings.feature.values[feature], "goal": readings.goal.values[goal]}
-            here = held.sel(names).values
-            begins = readings["verdict_onset"].sel(schedule=schedule, **names).values[here]
-            strength = t_interval(effect.sel(schedule=schedule, **names).values)
+            own = {"schedule": schedule, **names}
+            holds, held = last.sel(own).values, ever.sel(own).values
+            lost = held & ~holds
+            begins, ends = (readings[f"verdict_{end}"].sel(own).values for end in ("onset", "offset"))
             found.append(
                 Influence(
-                    str(schedule), str(names["feature"]), str(names["goal"]), int(here.sum()), begins.mean(), strength
+                    schedule=str(schedule),
+                    feature=str(names["feature"]),
+                    goal=str(names["goal"]),
+                    seeds=int(holds.sum()),
+                    onset=float(begins[holds if holds.any() else lost].mean()),
+                    lost=int(lost.sum()),
+                    offset=float(ends[lost].mean()) if lost.any() else np.nan,
+                    strength=t_interval(effect.sel(own).values),
                 )
             )
     order = {str(s): i for i, s in enumerate(readings.schedule.values)}
-    return sorted(found, key=lambda x: (order[x.schedule], -x.seeds, -abs(float(x.strength.mean))))
+    return sorted(found, key=lambda x: (order[x.schedule], -x.seeds, -x.lost, -abs(float(x.strength.mean))))
+
+
+def until(row: Influence) -> str:
+    """Whether it lasted, in a few words: `the end`, `40,000` (gone in all), `the end; 40,000 in 1` (gone in 1)."""
+    if not row.lost:
+        return "the end"
+    if np.isnan(row.offset):
+        return "?"
+    return f"{row.offset:,.0f}" if not row.seeds else f"the end; {row.offset:,.0f} in {row.lost}"
 
 
 def why_none(readings: xr.Dataset) -> str:
@@ -59,4 +84,4 @@ def why_none(readings: xr.Dataset) -> str:
             return f"decision-influences are not measurable here: {left_out[reading]}"
     if "verdict" not in readings:
         return "decision-influences were not asked for: a battery needs the readings score, total_effect and mediated"
-    return "no feature is a decision-influence at the last checkpoint"
+    return "no feature is a decision-influence at any checkpoint"

@@ -8,7 +8,7 @@ import xarray as xr
 from chisel.analysis.statistics import Interval, smallest_paired_p, t_interval
 from chisel.conditions import GuardPart
 from chisel.view import ledger, series
-from chisel.view.influences import influences
+from chisel.view.influences import influences, until
 from chisel.view.ledger import Act, Stay
 
 
@@ -38,6 +38,7 @@ def grown(readings: xr.Dataset) -> str:
                 ("Feature → goal", f"{escape(row.feature)} → {escape(row.goal)}"),
                 ("Seeds", f"{row.seeds} of {seeds}"),
                 ("From step", f"{row.onset:,.0f}"),
+                ("Until", until(row)),
                 (f"Strength, {unit}", _cell(row.strength, (-np.inf, np.inf))),
             )
             name = called(letter, schedule) if i == 0 else f'<span class="letter">{letter}</span>'
@@ -46,11 +47,14 @@ def grown(readings: xr.Dataset) -> str:
         if len(own) > MOST or not own:
             said = f"and {len(own) - MOST} more, in <code>readings.nc</code>" if own else "none"
             name = f'<span class="letter">{letter}</span>' if own else called(letter, schedule)
-            rows += f'<tr><th scope="row">{name}</th><td colspan="4">{said}</td></tr>'
-    head = "".join(f'<th scope="col">{h}</th>' for h in ("Feature → goal", "Seeds", "From step", f"Strength, {unit}"))
-    return f"""<h2>What grew</h2><p class="soft">Decision-influences at the end of training: features
+            rows += f'<tr><th scope="row">{name}</th><td colspan="5">{said}</td></tr>'
+    columns = ("Feature → goal", "Seeds", "From step", "Until", f"Strength, {unit}")
+    head = "".join(f'<th scope="col">{h}</th>' for h in columns)
+    return f"""<h2>What grew</h2><p class="soft">Decision-influences: features
 that training put into the network and that move its bid for a goal, on two banks of states, corrected for all that was
-asked. <i>Strength</i> is how much the bid changes when the feature is put in, <i>from step</i> when that began.
+asked. <i>Seeds</i> is in how many of them it holds at the end of training, <i>from step</i> when that began,
+<i>until</i> whether it lasted: what came and went holds in 0 seeds, or in fewer than it once did. <i>Strength</i> is
+how much the bid changes when the feature is put in, at the end.
 What a layer tells no better than before training is not listed, though it may move the agent too.</p>
 <div class="box"><table class="wide"><thead><tr><th scope="col">Schedule</th>{head}</tr></thead>
 <tbody>{rows}</tbody></table></div>"""

@@ -120,6 +120,10 @@ DIMS = {
     "gain_onset": ("schedule", "seed", "layer", "feature"),
     "effect_onset": ("schedule", "seed", "feature", "goal"),
     "verdict_onset": ("schedule", "seed", "feature", "goal"),
+    "skill_offset": ("schedule", "seed", "layer", "feature"),
+    "gain_offset": ("schedule", "seed", "layer", "feature"),
+    "effect_offset": ("schedule", "seed", "feature", "goal"),
+    "verdict_offset": ("schedule", "seed", "feature", "goal"),
     "half_life": ("schedule", "seed", "goal", "phase_edge"),
     "ceiling": ("levels", "channel"),
 }

@@ -8,7 +8,7 @@ import xarray as xr
 from rich.console import Console
 
 from chisel.showing import influences_table
-from chisel.view.influences import influences, why_none
+from chisel.view.influences import influences, until, why_none
 from chisel.view.tables import MOST, grown
 
 FEATURES, GOALS, SEEDS = ["left", "right", "odd"], ["clown", "water"], 3
@@ -32,17 +32,36 @@ def readings() -> xr.Dataset:
     effect.attrs["units"] = "nat"
     onset = xr.DataArray(np.full((2, SEEDS, 3, 2), np.nan), dims=("schedule", "seed", "feature", "goal"))
     onset[1, :, :2, 0] = np.array([[100, 40], [np.nan, 50], [200, 60]])
-    return xr.Dataset({"verdict": verdict, "effect": effect, "verdict_onset": onset})
+    onset[0, :, 2, 1], offset = [0, 10, 20], onset * np.nan
+    offset[0, :, 2, 1] = [700, 800, 900]
+    return xr.Dataset({"verdict": verdict, "effect": effect, "verdict_onset": onset, "verdict_offset": offset})
 
 
-def test_they_are_those_of_the_last_checkpoint_surest_first():
+def test_they_are_those_of_the_last_checkpoint_surest_first_and_then_those_that_went():
     found = influences(readings())
-    assert [(x.schedule, x.feature, x.goal, x.seeds, x.onset) for x in found] == [
-        ("b", "right", "clown", 3, 50.0),
-        ("b", "left", "clown", 2, 150.0),
+    assert [(x.schedule, x.feature, x.goal, x.seeds, x.onset, x.lost) for x in found] == [
+        ("a", "odd", "water", 0, 10.0, 3),
+        ("b", "right", "clown", 3, 50.0, 0),
+        ("b", "left", "clown", 2, 150.0, 0),
     ]
-    assert [float(x.strength.mean) for x in found] == [3.0, 2.0]  # over all seeds
-    assert found[0].strength.low < 3 < found[0].strength.high
+    assert found[0].offset == 800.0
+    assert np.isnan([x.offset for x in found[1:]]).all()
+    assert [float(x.strength.mean) for x in found[1:]] == [3.0, 2.0]  # over all seeds
+    assert found[1].strength.low < 3 < found[1].strength.high
+
+
+def test_what_was_lost_in_some_seeds_is_told_beside_what_lasts():
+    data = readings()
+    data["verdict"][{"schedule": 1, "seed": 1, "checkpoint": 1, "feature": 1, "goal": 0}] = False
+    data["verdict_offset"][1, 1, 1, 0] = 400.0
+    row = next(x for x in influences(data) if x.feature == "right")
+    assert (row.seeds, row.lost, row.onset, row.offset) == (2, 1, 50.0, 400.0)  # begun in those where it lasts: 40, 60
+    assert until(row) == "the end; 400 in 1"
+
+
+def test_readings_of_an_earlier_chisel_have_no_offsets():
+    old = influences(readings().drop_vars("verdict_offset"))
+    assert [until(x) for x in old] == ["?", "the end", "the end"]
 
 
 def test_the_page_lists_them_and_says_none_where_there_is_none():
@@ -50,8 +69,13 @@ def test_the_page_lists_them_and_says_none_where_there_is_none():
     assert html.index("right → clown") < html.index("left → clown")
     assert "3 of 3" in html
     assert "2 of 3" in html
-    assert html.count("none") == 1
-    assert "odd" not in html
+    assert "0 of 3" in html
+    assert "none" not in html
+    assert [html.count(f'<td data-label="Until">{x}</td>') for x in ("800", "the end")] == [1, 2]
+    without = readings()
+    without["verdict"][{"schedule": 0}] = False
+    assert grown(without).count("none") == 1
+    assert "odd" not in grown(without)
 
 
 def test_the_terminal_shows_the_same():
@@ -60,10 +84,10 @@ def test_the_terminal_shows_the_same():
         console.print(influences_table(SimpleNamespace(dataset=lambda name: readings())))
     told = [line.split() for line in shown.get().splitlines()]
     lines = told[next(i for i, line in enumerate(told) if line[0] == "schedule") + 1 :]
-    assert lines[0] == ["a", "none"]
-    assert lines[1][:7] == ["b", "right", "→", "clown", "3/3", "50", "+3.00"]
-    assert lines[2][:6] == ["left", "→", "clown", "2/3", "150", "+2.00"]
-    assert all(line[-1] == "nat" for line in lines[1:3])
+    assert lines[0][:7] == ["a", "odd", "→", "water", "0/3", "10", "800"]
+    assert lines[1][:9] == ["b", "right", "→", "clown", "3/3", "50", "the", "end", "+3.00"]
+    assert lines[2][:8] == ["left", "→", "clown", "2/3", "150", "the", "end", "+2.00"]
+    assert all(line[-1] == "nat" for line in lines[:3])
 
 
 def test_more_than_can_be_listed_are_counted():

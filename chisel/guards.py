@@ -14,7 +14,7 @@ import xarray as xr
 from jaxtyping import Bool, Float, Int
 
 from chisel.conditions import GuardPart
-from chisel.probing.dataset import DIMENSIONS, coordinates
+from chisel.probing.dataset import DIMENSIONS, coordinates, observation_is_better
 from chisel.probing.reader import Reader, Readings
 from chisel.spec import WrongInput, nearest, place
 from chisel.study import Study
@@ -135,7 +135,9 @@ class Guards:
     @cached_property
     def _baseline(self) -> np.ndarray:
         """What a score must exceed to be skill: [members, layer, feature]."""
-        return np.maximum(self._reader.observation_scores().score, np.asarray(self._reader.read(self._untrained).score))
+        observation, untrained = self._reader.observation_scores().score, self._reader.read(self._untrained).score
+        better = np.asarray(observation_is_better(observation, np.asarray(untrained)))
+        return np.where(better, observation, np.asarray(untrained))
 
 
 def _holds(guard: GuardPart, value: np.ndarray) -> np.ndarray:

@@ -17,7 +17,8 @@ from chisel.spec import WrongInput
 from chisel.trainer import population_of, reseeds, sharing_of
 from chisel.training import population as population_module
 from chisel.training.sharing import alone, sharing
-from tests.trained import checkpoint, read_text, same, trained
+from tests.bits import same_bits as same
+from tests.trained import checkpoint, read_text, trained
 
 TEXT = """
 world = "smile"

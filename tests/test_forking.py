@@ -11,7 +11,8 @@ from chisel.describe import describe_run
 from chisel.forking import forked
 from chisel.spec import WrongInput
 from chisel.trainer import load_members, population_of
-from tests.trained import checkpoint, read_text, same, trained
+from tests.bits import same_bits as same
+from tests.trained import checkpoint, read_text, trained
 
 HEAD = """
 world = "smile"

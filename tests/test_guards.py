@@ -5,10 +5,12 @@ import tomllib
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from chisel import lab
 from chisel import run as runs
 from chisel.guards import Guards, Watch, record_guards, unwatched
+from chisel.probing import dataset
 from chisel.probing.battery import Battery
 from chisel.probing.reader import Readings, Scores
 from chisel.resolve import load_study
@@ -168,6 +170,24 @@ def test_skill_is_what_exceeds_the_better_control():
     study = study_of(*(f'when = {{ reading = "skill", feature = "{f}", above = 9 }}\nthen = {{ halt = true }}' for f in Told.features))  # fmt: skip
     (watch,) = looked(study, {"score": score}, untrained={"score": untrained})
     np.testing.assert_allclose(watch.seen[:, 0], [((0.9 - 0.8) + (0.7 - 0.5)) / 2, ((0.3 - 0.1) + (0.3 - 0.2)) / 2], rtol=1e-5)  # fmt: skip
+
+
+def test_guards_and_tables_hold_skill_against_the_same_control(monkeypatch):
+    """Also where one of the two controls cannot be told, which is no reason to know of no skill; or neither can."""
+    observation, of_network = np.array([NAN, 0.6, 0.5, NAN, 0.2]), np.array([[0.7, 0.5, NAN, NAN, 0.4]])
+    meant = [0.7, 0.6, 0.5, NAN, 0.4]
+    scores = Scores(observation, np.tile(observation[:, None], 8))
+    monkeypatch.setattr(Told, "observation_scores", lambda self: scores)
+    reader = Told()
+    guards = Guards(study_of(CLOWN + "then = { halt = true }"), reader, {"score": of_network[None]})
+    np.testing.assert_allclose(guards._baseline[0, 0], meant)
+
+    reader.binary = np.ones(5, bool)
+    score = np.stack([of_network, np.ones_like(of_network)])[None, None]  # schedule, seed, checkpoint, layer, feature
+    dims = ("schedule", "seed", "checkpoint", "layer", "feature")
+    data = xr.Dataset({"score": (dims, score), "score_blocks": ((*dims, "block"), np.tile(score[..., None], 8))})
+    skill = dataset._with_controls(data, reader).skill.isel(checkpoint=1).values.ravel()
+    np.testing.assert_allclose(1 - skill, meant)
 
 
 def test_what_guards_saw_is_recorded_by_name():

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from chisel.agents import dqn, policy_gradient, ppo
+from chisel.agents import dqn, networks, policy_gradient, ppo
 from chisel.estimate import check
 from chisel.making import make_agent, make_network
 from chisel.resolve import load_study, resolve
@@ -219,6 +219,21 @@ def test_what_a_study_does_not_say_is_as_its_part_says(settings_of, learner):
     in_worlds = {"replay": 131_072 // 64, "warmup": 2048 // 64}
     meant = {CALLED.get(k, k): in_worlds.get(k, getattr(part, k)) for name, k in EVERY_KEY if name == learner}
     assert found == meant
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_learner_made_in_python_has_the_defaults_of_a_study(settings_of, learner):
+    kinds = {
+        "ppo": ppo.Settings, "a2c": policy_gradient.A2CSettings, "reinforce": policy_gradient.ReinforceSettings,
+        "dqn": dqn.Settings,
+    }  # fmt: skip
+    assert kinds[learner]()._asdict() == settings_of({"learner": learner})
+
+
+def test_a_network_made_in_python_has_the_defaults_of_a_study():
+    form, part = networks.Form(), MLPPart()
+    assert list(form.widths) == part.widths
+    assert (form.activation, form.separate, form.dtype) == (part.activation, part.separate, part.dtype)
 
 
 @pytest.mark.parametrize("learner", LEARNERS)

@@ -77,6 +77,26 @@ def test_a_checkpoint_that_is_not_what_was_saved_is_noticed(run, monkeypatch):
         load_checkpoint(run, 0, **PARTS)
 
 
+A = {"state": {".one": np.arange(3, dtype=np.int32), ".two": np.ones(3, np.int32)}, "metrics": {".x": np.zeros(2)}}
+OTHERS = {
+    "a value": A | {"state": A["state"] | {".two": np.array([1, 1, 2], np.int32)}},
+    "names exchanged": A | {"state": {".one": A["state"][".two"], ".two": A["state"][".one"]}},
+    "another name": A | {"state": {".one": A["state"][".one"], ".three": A["state"][".two"]}},
+    "another group": {"state": A["state"], "metric": A["metrics"]},
+    "another dtype of the same bytes": A | {"state": A["state"] | {".two": A["state"][".two"].view(np.float32)}},
+    "another shape of the same bytes": A | {"state": A["state"] | {".two": A["state"][".two"].reshape(3, 1)}},
+    "0 and -0": A | {"metrics": {".x": -A["metrics"][".x"]}},
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_a_digest_is_of_names_dtypes_shapes_and_bytes(what):
+    import chisel.run
+
+    assert chisel.run._digest(A).tolist() == chisel.run._digest({k: dict(v) for k, v in reversed(A.items())}).tolist()
+    assert chisel.run._digest(A).tolist() != chisel.run._digest(OTHERS[what]).tolist()
+
+
 def test_saving_again_replaces(run):
     save(run, 0)
     (run.checkpoint(0) / "of an earlier save").write_text("x")

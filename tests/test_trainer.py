@@ -17,6 +17,7 @@ from chisel.run import Saver, load_checkpoint
 from chisel.study import Study
 from chisel.worlds import WORLDS
 from chisel.worlds.world import names
+from tests.bits import same_bits as the_same
 
 # Twelve updates, saved after 0, 3, 6, 9 and 12. The last two schedules have criteria, so all members have a standing.
 TEXT = """
@@ -165,13 +166,6 @@ def parts(run) -> list[dict]:
         load_checkpoint(run, u, **trainer._like(population, keys, run.study, n))
         for u, n in zip(PLAN, lengths, strict=True)
     ]
-
-
-def the_same(one, other) -> bool:
-    a, b = jax.tree.leaves(one), jax.tree.leaves(other)
-    return len(a) == len(b) and all(
-        x.dtype == y.dtype and np.array_equal(x, y, equal_nan=x.dtype.kind == "f") for x, y in zip(a, b, strict=True)
-    )
 
 
 def assert_same(one, other):

@@ -3,9 +3,6 @@
 import tomllib
 from typing import Any
 
-import jax
-import numpy as np
-
 from chisel import lab
 from chisel import run as runs
 from chisel.run import load_checkpoint
@@ -30,8 +27,3 @@ def checkpoint(this: runs.Run, updates: int) -> tuple[Any, Any]:
     before = max((u for u in this.study.checkpoint_updates if u < updates), default=updates)
     parts = load_checkpoint(this, updates, **_like(population, keys, this.study, updates - before))
     return parts["state"], parts["metrics"]
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two pytrees are the same bits."""
-    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True))

@@ -20,6 +20,10 @@ from chisel.agents.agent import Agent, Batch, Tuning
 from chisel.agents.estimates import descend, descent
 from chisel.agents.networks import Network, Params
 from chisel.agents.replay import Hops, Replay, empty, sample, store
+from chisel.traits import DQNPart
+
+USUAL = DQNPart()  # the defaults of a study are the only ones
+WORLDS = 64  # by which steps of each member are divided where nobody says how many there are
 
 
 class Settings(NamedTuple):
@@ -36,17 +40,17 @@ class Settings(NamedTuple):
         huber: errors beyond it count linearly; None: all count by their square.
     """
 
-    discount: float = 0.97
-    double: bool = True
-    hop: int = 1
-    rows: int = 2048
-    warmup: int = 32
-    batch: int = 128
-    descents: int = 16
-    target_every: int = 50
-    tau: float = 1.0
-    huber: float | None = None
-    gradient_norm: float = 10.0
+    discount: float = USUAL.discount
+    double: bool = USUAL.double
+    hop: int = USUAL.n_step
+    rows: int = USUAL.replay // WORLDS
+    warmup: int = USUAL.warmup // WORLDS
+    batch: int = USUAL.batch
+    descents: int = USUAL.gradient_steps
+    target_every: int = USUAL.target_every
+    tau: float = USUAL.tau
+    huber: float | None = USUAL.huber
+    gradient_norm: float = USUAL.gradient_norm
 
 
 class Learned(NamedTuple):

@@ -24,24 +24,27 @@ from chisel.agents.estimates import centred, descend, descent, judge, mean_entro
 from chisel.agents.networks import Network, Params
 from chisel.agents.policy import explored
 from chisel.agents.ppo import LearnerState, Samples, said, samples_of, value_loss
+from chisel.traits import A2CPart, ReinforcePart
+
+A2C, REINFORCE = A2CPart(), ReinforcePart()  # the defaults of a study are the only ones
 
 
 class A2CSettings(NamedTuple):
     """What can be chosen about A2C and is compiled; what a schedule gives is in `Tuning`."""
 
-    discount: float = 0.97
-    trace: float = 0.95  # λ of the generalised advantage
-    value_weight: float = 0.5
-    gradient_norm: float = 0.5
+    discount: float = A2C.discount
+    trace: float = A2C.trace  # λ of the generalised advantage
+    value_weight: float = A2C.value_weight
+    gradient_norm: float = A2C.gradient_norm
 
 
 class ReinforceSettings(NamedTuple):
     """What can be chosen about REINFORCE and is compiled."""
 
-    discount: float = 0.97
-    baseline: str = "mean"  # `none`, `mean` of the rollout, or a learned `value`
-    value_weight: float = 0.5
-    gradient_norm: float = 0.5
+    discount: float = REINFORCE.discount
+    baseline: str = REINFORCE.baseline  # `none`, `mean` of the rollout, or a learned `value`
+    value_weight: float = REINFORCE.value_weight
+    gradient_norm: float = REINFORCE.gradient_norm
 
 
 A2C_MEASURES = ("policy_loss", "value_loss", "entropy", "gradient_norm")

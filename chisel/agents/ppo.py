@@ -28,19 +28,22 @@ from chisel.agents.agent import Agent, Batch, Tuning
 from chisel.agents.estimates import Judged, credit, descend, descent, judge, log_prob, mean_entropy, normalised
 from chisel.agents.networks import Memory, Network, Output, Params
 from chisel.agents.policy import explored
+from chisel.traits import PPOPart
+
+USUAL = PPOPart()  # the defaults of a study are the only ones
 
 
 class Settings(NamedTuple):
     """What can be chosen about PPO and is compiled; what a schedule gives is in `Tuning`."""
 
-    discount: float = 0.97
-    trace: float = 0.95  # λ of the generalised advantage
-    clip: float = 0.2
-    value_clip: bool = False
-    value_weight: float = 0.5
-    gradient_norm: float = 0.5
-    epochs: int = 4
-    minibatches: int = 4
+    discount: float = USUAL.discount
+    trace: float = USUAL.trace  # λ of the generalised advantage
+    clip: float = USUAL.clip
+    value_clip: bool = USUAL.value_clip
+    value_weight: float = USUAL.value_weight
+    gradient_norm: float = USUAL.gradient_norm
+    epochs: int = USUAL.epochs
+    minibatches: int = USUAL.minibatches
 
 
 class LearnerState(NamedTuple):

@@ -130,15 +130,35 @@ def _edits(world: World, states: Any) -> Edits | None:
     observe, tell = (jax.vmap(jax.vmap(f)) for f in (world.observe, lambda state: vector(world.features(state))))
     told_in, told_out = tell(put_in), tell(taken_out)  # [edits, layouts, features]
     binary = jnp.array(known.binary, bool)
-    on = jnp.where(binary, (told_in > 0.5) & ~(told_out > 0.5), jnp.isnan(told_out) & ~jnp.isnan(told_in))
-    often = jnp.sum(on, 1)  # [edits, features]
-    named = jnp.array([[name == edit for name in known.features] for edit in edit_names(world)], bool)
-    edit_of = jnp.where(jnp.any(often > 0, 0), jnp.argmax(often + len(told_in[0]) * (named & (often > 0)), 0), -1)
+    named = np.array([[name == edit for name in known.features] for edit in edit_names(world)], bool)
+    edit_of, switched = putting_in(told_in, told_out, binary, named)
     return Edits(
         observe(put_in),
         observe(taken_out),
         jax.vmap(jax.vmap(shortens))(put_in),
         jnp.where(told_out > 0.5, 1.0, 0.0)[..., np.flatnonzero(known.binary)],
         edit_of,
-        jnp.moveaxis(jnp.take_along_axis(on, edit_of[None, None, :], 0)[0], -1, 0),
+        switched,
     )
+
+
+def putting_in(
+    told_in: Float[Array, "edits layouts features"],
+    told_out: Float[Array, "edits layouts features"],
+    binary: Bool[np.ndarray | Array, " features"],
+    named: Bool[np.ndarray, "edits features"],
+) -> tuple[Int[Array, " features"], Bool[Array, "features layouts"]]:
+    """The edit that puts each feature in, and where it does: `edit_of` and `switched` of `Edits`.
+
+    It is the edit that is called as the feature is, if it puts it in anywhere; else the one that does so in most
+    layouts (of as many the first); −1 where none does.
+
+    Args:
+        told_in, told_out: features with each edit put in, and taken out.
+        named: whether an edit is called as the feature is.
+    """
+    on = jnp.where(binary, (told_in > 0.5) & ~(told_out > 0.5), jnp.isnan(told_out) & ~jnp.isnan(told_in))
+    often = jnp.sum(on, 1)  # [edits, features]
+    first = often + on.shape[1] * (named & (often > 0))
+    edit_of = jnp.where(jnp.any(often > 0, 0), jnp.argmax(first, 0), -1)
+    return edit_of, jnp.moveaxis(jnp.take_along_axis(on, edit_of[None, None, :], 0)[0], -1, 0)

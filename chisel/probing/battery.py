@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from chisel.agents.networks import Network
+from chisel.probing.defaults import L2, NULLS, STATES, STRENGTHS
 from chisel.spec import Part, WrongInput, find, load, nearest, unknown
 from chisel.worlds.world import Facts, State, World, names
 
@@ -27,7 +28,7 @@ class DecodePart(Part):
 
     features: Literal["all"] | list[str] = "all"
     layers: Literal["all"] | list[str] = "all"
-    l2: float = Field(1e-2, gt=0)
+    l2: float = Field(L2, gt=0)
     functions: list[str] = Field(
         [], description="Python files beside this one, each with `features(state) -> {name: truth value or number}`"
     )
@@ -37,16 +38,16 @@ class InfluencePart(Part):
     """Edits, interventions, and the nulls that they are held against."""
 
     states: int = Field(
-        256, ge=8, description="test layouts on which nulls are drawn, and all that is held against them"
+        STATES, ge=8, description="test layouts on which nulls are drawn, and all that is held against them"
     )
-    nulls: int = Field(100, ge=19, description="draws of every null; p values are at least 1 / (draws + 1)")
+    nulls: int = Field(NULLS, ge=19, description="draws of every null; p values are at least 1 / (draws + 1)")
 
 
 class SteeringPart(Part):
     """Moving activations along what a layer holds of a feature."""
 
     strengths: tuple[float, ...] = Field(
-        (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0), min_length=1, description="in units of what the feature itself does"
+        STRENGTHS, min_length=1, description="in units of what the feature itself does"
     )
 
 

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float
 from chisel.agents.networks import Output
 from chisel.probing import influence
 from chisel.probing.bank import Bank, Edits
+from chisel.probing.defaults import NULLS
 from chisel.probing.erasure import divergence, erase, leace, random_directions
 from chisel.probing.mediation import Passing, mediated, orthonormal, passed, patterns, size, steering, stretched
 from chisel.probing.verdict import max_t
@@ -41,7 +42,7 @@ class Inquiry(NamedTuple):
     columns: np.ndarray
     edit_of: np.ndarray
     states: int
-    nulls: int = 100
+    nulls: int = NULLS
     greedy: bool = False
     follow: bool = True
     gating: bool = True

@@ -93,13 +93,20 @@ def _with_controls(data: xr.Dataset, reader: Reader) -> xr.Dataset:
         if again:
             continue
         data["gain"] = _limits(score, blocks, *untrained)[0]
-        better = in_observation[0] >= untrained[0]
+        better = observation_is_better(in_observation[0], untrained[0])
         baseline = (xr.where(better, *both) for both in zip(in_observation, untrained, strict=True))
         for name, values in zip(("skill", "skill_low", "skill_high"), _limits(score, blocks, *baseline), strict=True):
             data[name] = values
     if "control_score" in data:
         data["selectivity"] = data["score"] - data["control_score"]
     return data.drop_vars("control_score", errors="ignore")
+
+
+def observation_is_better(observation: Any, untrained: Any) -> Any:
+    """Which control a score must exceed to be skill, for guards as for tables: the better of the two, as far as they
+    are known; the observation where they are equal.
+    """
+    return (observation >= untrained) | np.isnan(untrained)
 
 
 def _limits(

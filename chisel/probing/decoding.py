@@ -15,7 +15,6 @@ from jaxtyping import Array, Bool, Float
 from chisel.probing import controls, judging, linear
 
 Kind = Literal["binary", "categorical", "continuous"]
-L2 = 1e-2
 
 
 class Label(NamedTuple):

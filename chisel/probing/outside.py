@@ -18,10 +18,11 @@ from numpy.typing import ArrayLike
 
 from chisel.agents.networks import Output
 from chisel.probing import controls, linear
-from chisel.probing.bank import Bank, Edits
+from chisel.probing.bank import Bank, Edits, putting_in
 from chisel.probing.causes import Inquiry, causes, erasures, steered
 from chisel.probing.dataset import described
-from chisel.probing.decoding import L2, Kind, Label, Task, fitted, read, scored
+from chisel.probing.decoding import Kind, Label, Task, fitted, read, scored
+from chisel.probing.defaults import L2, NULLS, STATES, STRENGTHS
 
 Layers = Mapping[str, ArrayLike]  # {layer: [n, units]}
 Checkpoints = Mapping[Any, Layers] | Callable[[], Iterable[tuple[Any, Layers]]]
@@ -154,9 +155,9 @@ def influence(
     *,
     layers: Sequence[str] = (),
     greedy: bool = False,
-    nulls: int = 100,
-    states: int = 128,
-    strengths: Sequence[float] = (-2.0, -1.0, 1.0, 2.0),
+    nulls: int = NULLS,
+    states: int = STATES,
+    strengths: Sequence[float] = STRENGTHS,
 ) -> xr.Dataset:
     """What moves a policy that chisel did not train.
 
@@ -243,15 +244,15 @@ def _bank(
     binary = np.array([_binary(values) for values in features.values()])
     told_in = np.stack([told(pair.features_in) for pair in pairs.values()])  # [edits, n, features]
     told_out = np.stack([told(pair.features_out) for pair in pairs.values()])
-    on = np.where(binary, (told_in > 0.5) & ~(told_out > 0.5), np.isnan(told_out) & ~np.isnan(told_in))
-    edit_of = np.where(on.any((0, 1)), on.sum(1).argmax(0), -1)
+    named = np.array([[name == edit for name in features] for edit in pairs])
+    edit_of, switched = putting_in(jnp.asarray(told_in), jnp.asarray(told_out), binary, named)
     edits = Edits(
         put_in=stacked(lambda pair: pair.put_in),
         taken_out=stacked(lambda pair: pair.taken_out),
         shortens_in=stacked(lambda pair: np.asarray(pair.toward, bool)),
         contexts=jnp.asarray((told_out > 0.5).astype(np.float32)[..., np.flatnonzero(binary)]),
-        edit_of=jnp.asarray(edit_of),
-        switched=jnp.asarray(np.take_along_axis(on, edit_of[None, None], 0)[0].T),
+        edit_of=edit_of,
+        switched=switched,
     )
     return Bank(jnp.asarray(observations), jnp.asarray(told(features)), jnp.asarray(toward, bool), edits)
 

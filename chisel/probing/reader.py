@@ -82,6 +82,7 @@ class Scores(NamedTuple):
 CORRELATED, MANY = 0.7, 30  # from which a correlation is warned of; states that it takes
 JUDGED = ("effect", "effect_null", "effect_p", "mediated_p")  # what verdicts need of the second bank, beside scores
 LEVELS = ("training", "decorrelated")
+STRONGER = (1.0, 10.0, 100.0, 1000.0)  # times a layer's penalty: the observation gets the best of these
 
 
 class Reader:
@@ -259,7 +260,7 @@ class Reader:
             )
 
         with jax.default_matmul_precision("highest"):
-            penalties = [self.battery.decode.l2 * stronger for stronger in (1.0, 10.0, 100.0, 1000.0)]
+            penalties = [self.battery.decode.l2 * stronger for stronger in STRONGER]
             score, blocks = (
                 np.stack(x) for x in zip(*(tried(raw, labels, jnp.float32(l2)) for l2 in penalties), strict=True)
             )

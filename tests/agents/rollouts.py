@@ -48,9 +48,3 @@ def by_hand(rewards, values, last, after, ended, truncated, discount, trace) -> 
 def difference(one, other) -> float:
     """The largest difference between two trees of numbers."""
     return max(float(np.abs(a - b).max()) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
-
-
-def same(one, other) -> bool:
-    """Whether two trees hold the same bits."""
-    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
-    return all(np.asarray(a).tobytes() == np.asarray(b).tobytes() for a, b in pairs)

@@ -14,7 +14,8 @@ from chisel.agents.dqn import MEASURES, Settings, dqn, loss
 from chisel.agents.networks import Form, make_network
 from chisel.agents.policy import masked
 from chisel.agents.replay import Hops
-from tests.agents.rollouts import ACTIONS, LIMIT, SHAPE, STEPS, WORLDS, difference, rollout, same
+from tests.agents.rollouts import ACTIONS, LIMIT, SHAPE, STEPS, WORLDS, difference, rollout
+from tests.bits import same_bits as same
 
 OBSERVED = jax.ShapeDtypeStruct(SHAPE, jnp.float32)
 KEY, USUAL = jax.random.key(1), Tuning(jnp.float32(1e-2), 0.0, 0.3)

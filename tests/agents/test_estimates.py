@@ -23,7 +23,8 @@ from chisel.agents.estimates import (
 )
 from chisel.agents.networks import Form, Output, make_network
 from chisel.agents.policy import step
-from tests.agents.rollouts import ACTIONS, SHAPE, STEPS, WORLDS, by_hand, difference, rollout, same
+from tests.agents.rollouts import ACTIONS, SHAPE, STEPS, WORLDS, by_hand, difference, rollout
+from tests.bits import same_bits as same
 
 DISCOUNT, TRACE, PARTS = 0.9, 0.8, 3
 OBSERVED = jax.ShapeDtypeStruct(SHAPE, jnp.float32)

@@ -10,7 +10,7 @@ import pytest
 
 from chisel.agents.networks import Form, conv3x3, make_network
 from chisel.agents.policy import step
-from tests.agents.rollouts import same
+from tests.bits import same_bits as same
 
 SHAPE, ACTIONS, WIDTHS = (3, 2, 2), 4, (8, 5)
 NETWORK = make_network(jax.ShapeDtypeStruct(SHAPE, jnp.bool_), ACTIONS, Form(WIDTHS))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chisel.agents.networks import Form, make_network
 from chisel.agents.policy import FORBIDDEN, choose, explored, looked, luck, masked, policy
-from tests.agents.rollouts import same
+from tests.bits import same_bits as same
 
 SHAPE, ACTIONS, COUNT = (3, 2), 4, 8000
 OBSERVED = jax.ShapeDtypeStruct(SHAPE, jnp.float32)

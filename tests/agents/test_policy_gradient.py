@@ -24,7 +24,8 @@ from chisel.agents.policy_gradient import (
     reinforce,
     returns_to_go,
 )
-from tests.agents.rollouts import ACTIONS, SHAPE, STEPS, WORLDS, by_hand, difference, rollout, same
+from tests.agents.rollouts import ACTIONS, SHAPE, STEPS, WORLDS, by_hand, difference, rollout
+from tests.bits import same_bits as same
 
 NETWORK = make_network(jax.ShapeDtypeStruct(SHAPE, jnp.float32), ACTIONS, Form((6,)))
 PARAMS = jax.jit(NETWORK.init)(jax.random.key(0))

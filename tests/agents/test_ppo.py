@@ -23,7 +23,8 @@ from chisel.agents.ppo import (
     shuffled,
     value_loss,
 )
-from tests.agents.rollouts import ACTIONS, SHAPE, SLOTS, WORLDS, by_hand, difference, rollout, same
+from tests.agents.rollouts import ACTIONS, SHAPE, SLOTS, WORLDS, by_hand, difference, rollout
+from tests.bits import same_bits as same
 
 NETWORK = make_network(jax.ShapeDtypeStruct(SHAPE, jnp.float32), ACTIONS, Form((6,)))
 SETTINGS = Settings(discount=0.9, trace=0.8, epochs=2, minibatches=2)

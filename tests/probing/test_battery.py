@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from chisel.agents.networks import Form, Network, Output, make_network
+from chisel.probing import judging, linear
 from chisel.probing.battery import Battery, check_battery, load_battery, with_functions
 from chisel.probing.dataset import dataset
 from chisel.probing.reader import Reader, Readings
@@ -28,6 +29,7 @@ MLP = make_network(
         )
     ),
 )
+SMILE_FEATURES = names(SMILE).features
 FEATURES = ["carrying", "clown_distance", "water_left"]
 SMALL = Battery.model_validate(
     {
@@ -93,6 +95,35 @@ def test_members_that_are_one_are_told_apart_from_those_that_are_not():
     assert reader._leaders(params).tolist() == [0, 1, 0], "the same network would be read again"
     for one, many in pairs_of(reader.read(params), before):
         assert [row.tobytes() for row in one] == [many[i].tobytes() for i in (1, 0, 1)]
+
+
+def test_the_second_bank_is_of_other_states():
+    """Verdicts repeated on the states on which they were found would repeat the error too."""
+    reader, found = untrained()
+    one, other = (np.asarray(bank.observations).reshape(64, -1) for bank in (reader.subject.bank, reader.subject.again))
+    both = {row.tobytes() for row in one} & {row.tobytes() for row in other}
+    assert len(both) < 4, f"{len(both)} of 64 states are in both banks"
+    for name in ("score", "effect", "effect_p"):
+        assert (getattr(found, name) != getattr(found, f"{name}_again")).mean() > 0.5, name
+
+
+def test_the_observation_control_gets_the_best_of_four_penalties():
+    """Fitted one by one here. An observation of 441 numbers overfits 32 rows at the penalty of a layer."""
+    reader, _ = untrained()
+    bank, binary = reader.subject.bank, jnp.asarray(reader.binary)
+    x = jnp.asarray(bank.observations, jnp.float32).reshape(64, -1)
+    y = bank.features[:, jnp.array([SMILE_FEATURES.index(f) for f in FEATURES])]
+    each = []
+    with jax.default_matmul_precision("highest"):
+        for stronger in (1, 10, 100, 1000):
+            out = linear.predict(linear.fit(x[:32], y[:32], binary, 0.01 * stronger), x[32:])
+            each.append((judging.judged(out, y[32:], binary), judging.judged_in_blocks(out, y[32:], binary)))
+    scores, blocks = (np.stack(found) for found in zip(*each, strict=True))
+    best = scores.argmax(0)
+    assert best.max() > 0, "the first penalty is the best of all: this test shows nothing"
+    found = reader.observation_scores()
+    np.testing.assert_allclose(found.score, scores.max(0), atol=1e-5)
+    np.testing.assert_allclose(found.blocks, blocks[best, np.arange(len(best))], atol=1e-5)
 
 
 EACH = ("schedule", "seed", "checkpoint")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from chisel.agents.policy import forgetful
-from chisel.probing.choice import choices, first_reached, make_contests, returns
+from chisel.probing.choice import choices, circumstances, first_reached, make_contests, returns
+from chisel.probing.utility import fit_utility
 from chisel.worlds import WORLDS, gallery, grid, smile
 from chisel.worlds.world import defaults, names
 
@@ -97,6 +98,38 @@ def test_contests_are_balanced_and_exchanged(name):
 def test_another_seed_makes_other_contests():
     other = make_contests(WORLDS["smile"], LAYOUTS, seed=1)
     assert not np.array_equal(contests("smile").states.cells, other.states.cells)
+
+
+def lie(told) -> np.ndarray:
+    """Rows and columns from the agent to both goals of every level, the nudged ones last: [pair, level, goal, 2]."""
+    found = []
+    for states in (told.states, told.nudged):
+        places = np.stack([np.asarray(states.cells) // 7, np.asarray(states.cells) % 7], -1)
+        agent = np.stack([np.asarray(states.agent) // 7, np.asarray(states.agent) % 7], -1)
+        apart = (places - agent[:, None]).reshape(len(told.pairs), LAYOUTS, -1, 2)
+        found.append(np.stack([apart[p][:, pair] for p, pair in enumerate(told.pairs)]))
+    return np.concatenate(found, 1)
+
+
+def test_circumstances_are_how_much_farther_the_second_goal_is_and_on_which_side_the_first():
+    """From cells alone: smile has no walls, so that distance is how many rows and columns lie between."""
+    told = contests("smile")
+    apart = lie(told)
+    far, above, left = np.abs(apart).sum(-1), apart[..., 0] < 0, apart[..., 1] < 0
+    sides = [x[..., 0].astype(int) - x[..., 1] for x in (left, above)]
+    found = np.asarray(circumstances(WORLDS["smile"], told))
+    np.testing.assert_array_equal(found, np.stack([far[..., 1] - far[..., 0], *sides], -1))
+    assert len(np.unique(found[:, LAYOUTS:, 0])) > 2, "all goals lie equally far: the sign of distance is not tested"
+
+
+@pytest.mark.parametrize("prefers", [1, -1])
+def test_whoever_goes_for_what_is_near_is_told_that_steps_cost(prefers):
+    """A step's price is above 0 for one that takes the nearer goal, and below for one that takes the farther."""
+    told = contests("smile")
+    nearer = prefers * np.diff(np.abs(lie(told)).sum(-1))[..., 0]  # by how many steps the first is
+    first = jnp.where(nearer == 0, jnp.nan, jnp.asarray(nearer > 0, jnp.float32))
+    found = fit_utility(told.pairs, 4, first, circumstances(WORLDS["smile"], told))
+    assert prefers * float(found.effort) > 0.5
 
 
 def test_who_was_reached_first_by_hand():

@@ -1,14 +1,17 @@
 """Instruments that are broken on purpose: each must be caught by a test of known answers."""
 
 import functools
+import hashlib
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from chisel.probing import causes, mediation, outside, verdict
+from chisel import run
+from chisel.probing import causes, choice, mediation, outside, reader, verdict
+from tests import test_run
+from tests.probing import test_battery, test_choice, test_mediation, test_outside
 from tests.probing import test_known_answers as known
-from tests.probing import test_mediation, test_outside
 from tests.probing.switches import built
 
 
@@ -77,6 +80,50 @@ def test_directions_that_are_those_of_other_features(broken):
     patterns = causes.patterns
     broken("mediated").setattr(causes, "patterns", lambda x, z: jnp.roll(patterns(x, z), 1, 0))
     assert caught(known.test_all_of_the_effect_passes_along_the_fact)
+
+
+def test_distances_of_the_wrong_sign(monkeypatch):
+    real = choice.circumstances
+    monkeypatch.setattr(test_choice, "circumstances", lambda *told: real(*told).at[..., 0].multiply(-1))
+    assert caught(lambda: test_choice.test_whoever_goes_for_what_is_near_is_told_that_steps_cost(1))
+    assert caught(test_choice.test_circumstances_are_how_much_farther_the_second_goal_is_and_on_which_side_the_first)
+
+
+@pytest.fixture
+def built_anew(monkeypatch):
+    """A reader that is made with what is broken, for tests that share one."""
+    monkeypatch.setattr(test_battery, "untrained", functools.cache(test_battery.untrained.__wrapped__))
+    return monkeypatch
+
+
+def test_a_second_bank_that_is_the_first(built_anew):
+    real = reader.make_bank
+    built_anew.setattr(reader, "make_bank", lambda world, layouts, seed, again=False: real(world, layouts, seed))
+    assert caught(test_battery.test_the_second_bank_is_of_other_states)
+
+
+def test_an_observation_control_at_one_penalty(built_anew):
+    built_anew.setattr(reader, "STRONGER", (1.0,))
+    assert caught(test_battery.test_the_observation_control_gets_the_best_of_four_penalties)
+
+
+@pytest.mark.parametrize(
+    ("blind_to", "what"),
+    [("group", "another group"), ("name", "another name"), ("shape", "another shape of the same bytes"),
+     ("dtype", "another dtype of the same bytes")],
+)  # fmt: skip
+def test_a_digest_that_is_blind(monkeypatch, blind_to, what):
+    def digest(arrays):
+        sha = hashlib.sha256()
+        for group in sorted(arrays):
+            for name in sorted(arrays[group]):
+                array = np.ascontiguousarray(arrays[group][name])
+                told = {"group": group, "name": name, "shape": array.shape, "dtype": array.dtype} | {blind_to: ""}
+                sha.update("".join(str(x) for x in told.values()).encode() + array.tobytes())
+        return np.frombuffer(sha.digest(), np.uint8)
+
+    monkeypatch.setattr(run, "_digest", digest)
+    assert caught(lambda: test_run.test_a_digest_is_of_names_dtypes_shapes_and_bytes(what))
 
 
 def test_p_values_that_are_not_corrected():

@@ -1,12 +1,15 @@
 """Networks that chisel did not train: arrays, and policies that can be called."""
 
+import inspect
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, roc_auc_score
 
 from chisel.probing.bank import make_bank
-from chisel.probing.outside import Pair, decode, influence
+from chisel.probing.battery import Battery, load_battery
+from chisel.probing.outside import Pair, _bank, decode, influence
 from tests.probing.switches import FACTS, GOALS, built, say, switches
 
 N = 800
@@ -172,6 +175,32 @@ def test_what_moves_a_policy_is_found():
 def test_without_layers_effects_only():
     data = read_switches()
     assert set(data.data_vars) == {"total_effect", "effect", "effect_null", "effect_p", "gating"}
+
+
+def test_a_feature_belongs_to_the_edit_of_its_name_as_in_a_world():
+    """Though another edit puts it in more often; a feature that no edit is called after belongs to the one that does
+    so most; one that none puts in, to none."""
+    off, always, once = np.zeros(4, bool), np.ones(4, bool), np.arange(4) == 2
+    facts = {"own": once, "left": once, "never": off}
+    without = dict.fromkeys(facts, off)
+    x, toward = np.zeros((4, 2)), np.zeros((4, 1, 2), bool)
+    pairs = {
+        "own": Pair(x, x, toward, facts, without),
+        "big": Pair(x, x, toward, {"own": always, "left": always, "never": off}, without),
+    }
+    found = _bank(x, facts, toward, pairs).edits
+    assert found.edit_of.tolist() == [0, 1, -1]
+    assert found.switched[:2].tolist() == [once.tolist(), always.tolist()]
+
+
+def test_foreign_networks_and_batteries_have_the_same_defaults():
+    given = {name: p.default for name, p in inspect.signature(influence).parameters.items()}
+    usual = Battery()
+    assert (given["states"], given["nulls"]) == (usual.influence.states, usual.influence.nulls)
+    assert given["strengths"] == usual.steering.strengths
+    shipped = load_battery("values")[0].model_dump()
+    for part in ("influence", "decode", "steering", "bank", "choice", "returns"):
+        assert shipped[part] == usual.model_dump()[part], "the standard battery writes out something else"
 
 
 def test_pairs_tell_of_the_same_features():

@@ -15,6 +15,7 @@ from chisel.rewards.oversight import USUAL, Oversight
 from chisel.rewards.schedule import InForce, Schedule, in_force, make, progress, stack_schedules
 from chisel.study import Study
 from chisel.worlds.world import names
+from tests.bits import assert_same_bits
 
 CHANNELS, POTENTIALS = ("clean", "loud", "warm"), ("near", "far")
 UPDATES = 10
@@ -32,12 +33,6 @@ def schedule(reward=None, shape=None, rate=None, size=None, updates=UPDATES) -> 
 def table(schedule: Schedule) -> InForce:
     """What is in force in each update."""
     return jax.vmap(in_force, (None, 0))(schedule, jnp.arange(UPDATES))
-
-
-def assert_same_bits(one, other) -> None:
-    assert jax.tree.structure(one) == jax.tree.structure(other)
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
 def test_what_is_not_named_weighs_nothing():

@@ -6,8 +6,9 @@ import pytest
 
 from chisel.training.member import LUCK
 from chisel.worlds.world import names
+from tests.bits import assert_same_bits, differ
 from tests.training.overseen import overseen
-from tests.training.trainer import Trainer, assert_same_bits, differ
+from tests.training.trainer import Trainer
 
 STEPS = 4 * 8  # of an update
 CHANNELS = names(overseen()[0].world).channels

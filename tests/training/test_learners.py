@@ -15,8 +15,8 @@ from chisel.run import Saver, create, load_checkpoint
 from chisel.study import Study
 from chisel.training.member import new, update
 from chisel.training.population import Population, gather, lay, seed_keys
+from tests.bits import assert_same_bits, differ
 from tests.training.learners import LEARNERS
-from tests.training.trainer import assert_same_bits, differ
 
 LONE = ("ppo, conv", "ppo, gru", "ppo, all else", "dqn, otherwise")  # for what has to be compiled once more
 

@@ -13,6 +13,7 @@ from chisel.training.member import Plan
 from chisel.training.population import Population, gather, lay, mesh, seed_keys, spread
 from chisel.worlds.smile import SMILE
 from chisel.worlds.world import defaults, names
+from tests.bits import same_bits
 from tests.training.overseen import overseen
 
 pytestmark = pytest.mark.exact
@@ -59,12 +60,6 @@ def all_three():
 
 def of(tree, i: int):
     return jax.tree.map(lambda x: x[i], tree)
-
-
-def same_bits(one, other) -> bool:
-    pairs = list(zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
-    assert all(a.shape == b.shape and a.dtype == b.dtype for a, b in pairs)
-    return all(a.tobytes() == b.tobytes() for a, b in pairs)
 
 
 def test_there_are_two_devices_to_try_this_on():

@@ -30,15 +30,3 @@ class Trainer:
             member, metrics = self.advance(member, schedule, jnp.int32(count))
             rows.append(jax.tree.map(lambda x, count=count: np.asarray(x)[:count], metrics))
         return jax.tree.map(np.asarray, member), jax.tree.map(lambda *x: np.concatenate(x), *rows)
-
-
-def assert_same_bits(one, other) -> None:
-    assert jax.tree.structure(one) == jax.tree.structure(other)
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        assert (a.dtype, a.shape) == (b.dtype, b.shape)
-        assert a.tobytes() == b.tobytes()
-
-
-def differ(one, other) -> bool:
-    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
-    return any(a.tobytes() != b.tobytes() for a, b in pairs)

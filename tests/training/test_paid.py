@@ -17,8 +17,8 @@ from chisel.study import Study
 from chisel.training.member import new, update
 from chisel.training.population import Population, gather, seed_keys
 from chisel.worlds.world import names
+from tests.bits import differ
 from tests.training.learners import LEARNERS
-from tests.training.trainer import differ
 
 WORLDS, ROLLOUT, UPDATES = 4, 8, 4
 EPISODE = 5  # steps, after which every episode is cut off: in this world none ends by itself

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from chisel.spec import WrongInput
 from chisel.study import Study
 from chisel.terms import ChannelPart, values
-from chisel.traits import DQNPart, ReinforcePart
+from chisel.traits import OF_VALUES, DQNPart, ReinforcePart, temperature_of
 
 if TYPE_CHECKING:
     from chisel.agents.agent import Agent
@@ -40,8 +40,9 @@ def check_agent(study: Study, world: "World", at: Callable[..., str]) -> None:
             f"that it sees to their end, which in {world.name!r} are up to {world.limit} steps long; "
             f"expected at least {world.limit}, better {2 * world.limit}"
         )
-    if isinstance(agent, DQNPart):
+    if isinstance(agent, OF_VALUES):
         _refuse_entropy(study, at)
+    _check_temperature(study, at)
     if getattr(agent, "critic", "single") == "per_channel":
         _refuse_late_pay(study, at)
 
@@ -50,7 +51,30 @@ def _refuse_entropy(study: Study, at: Callable[..., str]) -> None:
     for loc, situation in study.situations():
         if situation.entropy is not None:
             where = at(*loc, "entropy")
-            raise WrongInput(f"{where}: the learner 'dqn' has no entropy bonus; it explores by `exploration`")
+            raise WrongInput(
+                f"{where}: the learner {study.agent.learner!r} has no entropy bonus; it explores by `temperature` or "
+                "`exploration`"
+            )
+
+
+def _check_temperature(study: Study, at: Callable[..., str]) -> None:
+    """Refuses temperatures of what is no softmax of action values, and changes between soft and greedy."""
+    from chisel.scheduling import softens
+
+    told = [(at(*loc, "temperature"), s.temperature) for loc, s in study.situations() if s.temperature is not None]
+    if not isinstance(study.agent, OF_VALUES):
+        for where, _ in told:
+            raise WrongInput(
+                f"{where}: the learner {study.agent.learner!r} has no temperature: its network gives a policy and not "
+                "action values; how much it explores is set by `entropy`"
+            )
+    told.append((at("agent", "temperature"), temperature_of(study.agent)))
+    for where, amount in told:
+        if softens(study) and 0.0 in values(amount):
+            raise WrongInput(
+                f"{where} is 0 (greedy) at some time, and the temperature is not 0 at others: bids would change from "
+                "log-odds to differences of values; expected more than 0 everywhere, such as 0.001, or 0 everywhere"
+            )
 
 
 def _refuse_late_pay(study: Study, at: Callable[..., str]) -> None:
@@ -76,10 +100,11 @@ def make_network(study: Study, world: "World") -> "Network":
     """The study's network over the world's observations and actions."""
     from chisel.agents.networks import Form
     from chisel.agents.networks import make_network as make
-    from chisel.agents.policy import masked
+    from chisel.agents.policy import masked, softmax_policy
+    from chisel.scheduling import softens
     from chisel.worlds.world import names
 
-    known, told = names(world), study.agent.network
+    known, told, learner = names(world), study.agent.network, study.agent.learner
     form = Form(
         widths=tuple(told.widths),
         channels=tuple(getattr(told, "channels", ())),
@@ -88,10 +113,12 @@ def make_network(study: Study, world: "World") -> "Network":
         parts=_parts(study, world),
         activation=told.activation,
         dtype=told.dtype,
+        layer_norm=learner == "pqn" if told.layer_norm is None else told.layer_norm,
     )
-    head = HEADS[study.agent.dueling] if isinstance(study.agent, DQNPart) else "policy"
+    head = HEADS[getattr(study.agent, "dueling", False)] if isinstance(study.agent, OF_VALUES) else "policy"
     network = make(known.observation, len(world.actions), form, head)
-    return network if world.legal is None else masked(network, world.legal, known.observation)
+    network = network if world.legal is None else masked(network, world.legal, known.observation)
+    return softmax_policy(network) if softens(study) else network
 
 
 def _parts(study: Study, world: "World") -> int | None:
@@ -106,7 +133,7 @@ def _parts(study: Study, world: "World") -> int | None:
 
 def make_agent(study: Study, world: "World") -> "Agent":
     """The study's learner over its network."""
-    from chisel.agents import dqn, policy_gradient, ppo
+    from chisel.agents import dqn, policy_gradient, ppo, pqn
     from chisel.worlds.world import names
 
     network, told = make_network(study, world), study.agent
@@ -124,6 +151,7 @@ def make_agent(study: Study, world: "World") -> "Agent":
         return dqn.dqn(network, settings, names(world).observation, training.worlds, world.limit)
     learners: dict[str, tuple[Any, Any]] = {
         "ppo": (ppo.ppo, ppo.Settings),
+        "pqn": (pqn.pqn, pqn.Settings),
         "a2c": (policy_gradient.a2c, policy_gradient.A2CSettings),
         "reinforce": (policy_gradient.reinforce, policy_gradient.ReinforceSettings),
     }

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from chisel.spec import Part, fault
-from chisel.terms import APPROACH, SHAPE, Amount, Chance, ChannelPart, Rate, Term, Weight
+from chisel.terms import APPROACH, SHAPE, Amount, Chance, ChannelPart, Rate, Temperature, Term, Weight
 
 
 class SituationPart(Part):
@@ -21,6 +21,7 @@ class SituationPart(Part):
     learning_rate: Rate | None = Field(None, description="the optimiser's step size; 0 freezes the agent")
     entropy: Weight | None = Field(None, description="weight of the entropy bonus")
     exploration: Chance | None = Field(None, description="chance that an action is chosen at random")
+    temperature: Temperature | None = Field(None, description="of the softmax of action values that acts and is read")
 
 
 class AdvancePart(Part):

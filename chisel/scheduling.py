@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from chisel.phasing import PhasePart, SchedulePart, SituationPart, edge_update, reward_tables, situations
 from chisel.study import Study
 from chisel.terms import APPROACH, SHAPE, ChannelPart, Knots, channel_part, gates_of, values
-from chisel.traits import entropy_of
+from chisel.traits import entropy_of, temperature_of
 
 if TYPE_CHECKING:
     from chisel.curve import Curve
@@ -28,7 +28,7 @@ class Needs(NamedTuple):
         kinds: the overseer's errors that are made.
         noisy: the numbers of channels that are read with noise.
         delay: the longest delay in steps; None where all is paid at once.
-        exploration, approach, criteria: whether there is any.
+        exploration, temperature, approach, criteria: whether there is any.
     """
 
     potentials: tuple[str, ...]
@@ -37,6 +37,7 @@ class Needs(NamedTuple):
     noisy: tuple[int, ...]
     delay: int | None
     exploration: bool
+    temperature: bool
     approach: bool
     criteria: bool
 
@@ -66,9 +67,16 @@ def needs(study: Study, world: "World") -> Needs:
         noisy=tuple(i for i, name in enumerate(names(world).channels) if name in noisy),
         delay=longest if longest or lumped else None,
         exploration=any(v for amount in exploring for v in values(amount)),
+        temperature=softens(study),
         approach=any(name.startswith(APPROACH) for name in named),
         criteria=any(phase.advance is not None for part in study.schedule for phase in part.phases or ()),
     )
+
+
+def softens(study: Study) -> bool:
+    """Whether agents act by the softmax of their action values. Then all do, at any time (`chisel.making`)."""
+    said = [temperature_of(study.agent), *(s.temperature for _, s in study.situations() if s.temperature is not None)]
+    return any(v for amount in said for v in values(amount))
 
 
 def doubts(study: Study, world: "World") -> list[str]:
@@ -136,6 +144,7 @@ def make_schedule(part: SchedulePart, study: Study, world: "World", wanted: Need
         _without(SHAPE, weights),
         entropy=circumstance(entropy_of(study.agent), lambda s: s.entropy),
         exploration=circumstance(study.agent.exploration, lambda s: s.exploration) if wanted.exploration else None,
+        temperature=circumstance(temperature_of(study.agent), lambda s: s.temperature) if wanted.temperature else None,
         approach=_without(APPROACH, weights) if wanted.approach else None,
         oversight=_oversight(part, updates, channels, wanted),
         criteria=_criteria(part, updates, channels) if wanted.criteria else None,

@@ -73,6 +73,7 @@ Share = Annotated[Amount, AfterValidator(_within(0, 1, "a share"))]
 Size = Annotated[Amount, AfterValidator(_within(0, math.inf, "a size"))]
 Rate = Annotated[Amount, AfterValidator(_within(0, math.inf, "a learning rate"))]
 Weight = Annotated[Amount, AfterValidator(_within(0, math.inf, "a weight of entropy"))]
+Temperature = Annotated[Amount, AfterValidator(_within(0, math.inf, "a temperature"))]
 Steps = Annotated[Amount, AfterValidator(_within(0, math.inf, "a number of steps"))]
 
 

@@ -9,9 +9,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from chisel.spec import Part
-from chisel.terms import Amount, Chance, Rate, Weight
+from chisel.terms import Amount, Chance, Rate, Temperature, Weight
 
 Units = Annotated[int, Field(ge=1)]
+Activation = Literal[
+    "tanh", "sigmoid", "relu", "leaky_relu", "elu", "selu", "gelu", "swish", "silu", "mish", "softplus"
+]
+NORM = "whether layers are normalised before their activation function; by default only for the learner pqn"
 
 
 class MLPPart(Part):
@@ -19,7 +23,8 @@ class MLPPart(Part):
 
     kind: Literal["mlp"] = "mlp"
     widths: list[Units] = Field([64, 64], min_length=1)
-    activation: Literal["tanh", "relu"] = "tanh"
+    activation: Activation = "tanh"
+    layer_norm: bool | None = Field(None, description=NORM)
     separate: bool = Field(False, description="whether the critic has layers of its own")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="in which layers compute")
 
@@ -30,7 +35,8 @@ class ConvPart(Part):
     kind: Literal["conv"] = "conv"
     channels: list[Units] = Field([16], min_length=1, description="units of each convolution")
     widths: list[Units] = Field([64], min_length=1)
-    activation: Literal["tanh", "relu"] = "relu"
+    activation: Activation = "relu"
+    layer_norm: bool | None = Field(None, description=NORM)
     separate: bool = Field(False, description="whether the critic has layers of its own")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="in which layers compute")
 
@@ -41,7 +47,8 @@ class GRUPart(Part):
     kind: Literal["gru"] = "gru"
     channels: list[Units] = Field([], description="units of each 3×3 convolution below")
     widths: list[Units] = Field([64, 64], min_length=1, description="dense layers; the last is what it remembers")
-    activation: Literal["tanh", "relu"] = "tanh"
+    activation: Activation = "tanh"
+    layer_norm: bool | None = Field(None, description=NORM)
     separate: bool = Field(False, description="whether the critic has layers of its own, and a memory")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="in which layers compute")
 
@@ -116,6 +123,21 @@ class ReinforcePart(Part):
     gradient_norm: float = Field(0.5, gt=0)
 
 
+class PQNPart(Part):
+    """Parallelised Q-learning from the rollout alone: no replay, no target network."""
+
+    learner: Literal["pqn"] = "pqn"
+    network: Network = MLPPart(activation="relu")
+    learning_rate: Rate = ((0.0, 1e-3), (1.0, 0.0))
+    discount: float = Field(0.9, gt=0, lt=1)
+    trace: float = Field(0.9, ge=0, le=1, description="λ of the returns")
+    temperature: Temperature = 0.02
+    exploration: Chance = 0.0
+    gradient_norm: float = Field(10.0, gt=0)
+    epochs: int = Field(4, ge=1)
+    minibatches: int = Field(4, ge=1)
+
+
 class DQNPart(Part):
     """Deep Q-learning from a replay of what was paid when it happened."""
 
@@ -123,6 +145,7 @@ class DQNPart(Part):
     network: Network = MLPPart(activation="relu")
     learning_rate: Rate = 1e-3
     discount: float = Field(0.97, gt=0, lt=1)
+    temperature: Temperature = 0.0
     exploration: Chance = ((0.0, 1.0), (0.5, 0.05), (1.0, 0.05))
     double: bool = Field(True, description="whether the action is selected by the network that learns")
     dueling: bool = Field(False, description="whether action values are put together from value and advantages")
@@ -137,12 +160,14 @@ class DQNPart(Part):
     gradient_norm: float = Field(10.0, gt=0)
 
 
-AgentPart = PPOPart | A2CPart | ReinforcePart | DQNPart
+AgentPart = PPOPart | A2CPart | ReinforcePart | PQNPart | DQNPart
+OF_VALUES = PQNPart, DQNPart  # learners of action values
 
 Agent = Annotated[
     Annotated[PPOPart, Tag("ppo")]
     | Annotated[A2CPart, Tag("a2c")]
     | Annotated[ReinforcePart, Tag("reinforce")]
+    | Annotated[PQNPart, Tag("pqn")]
     | Annotated[DQNPart, Tag("dqn")],
     Discriminator(_told_by("learner", "ppo")),
 ]
@@ -151,6 +176,11 @@ Agent = Annotated[
 def entropy_of(agent: AgentPart) -> Amount:
     """The weight of the entropy bonus; 0 for learners that have none."""
     return getattr(agent, "entropy", 0.0)
+
+
+def temperature_of(agent: AgentPart) -> Amount:
+    """The temperature at which action values are acted on; 0 for learners that have none, and where it is greedy."""
+    return getattr(agent, "temperature", 0.0)
 
 
 def fault_of(agent: AgentPart, batch: int, worlds: int) -> tuple[str, tuple[str, ...]] | None:
@@ -166,7 +196,9 @@ def fault_of(agent: AgentPart, batch: int, worlds: int) -> tuple[str, tuple[str,
     if getattr(agent, "critic", "single") == "per_channel" and not agent.network.separate:
         why = "or heads of channels that nobody pays for would shape the layers that decide"
         return f"'per_channel' needs agent.network.separate = true, {why}", ("critic",)
-    if isinstance(agent, PPOPart):
+    if isinstance(agent, PQNPart) and agent.network.separate:
+        return _no_critic(learner)
+    if isinstance(agent, PPOPart | PQNPart):
         count, what = (worlds, "worlds") if kind == "gru" else (batch, "samples of an update")
         if count % agent.minibatches:
             near = min(_divisors(count), key=lambda d: (abs(d - agent.minibatches), d))
@@ -181,8 +213,7 @@ def _fault_of_dqn(agent: DQNPart, batch: int, worlds: int) -> tuple[str, tuple[s
         why = "dqn learns from single steps of its replay, and cannot learn what to remember"
         return f"'gru' is not for the learner 'dqn' ({why}); expected 'mlp' or 'conv'", ("network", "kind")
     if agent.network.separate:
-        why = "which has no critic beside its action values"
-        return f"true is not for the learner 'dqn', {why}", ("network", "separate")
+        return _no_critic("dqn")
     if agent.replay % batch or agent.replay < 2 * batch:
         low = max(agent.replay // batch, 2) * batch
         need = f"a multiple of the {batch} steps of an update, and two of them at least"
@@ -193,6 +224,11 @@ def _fault_of_dqn(agent: DQNPart, batch: int, worlds: int) -> tuple[str, tuple[s
     if agent.n_step > most:
         return f"{agent.n_step} is more than the replay holds of each world; expected at most {most}", ("n_step",)
     return None
+
+
+def _no_critic(learner: str) -> tuple[str, tuple[str, ...]]:
+    why = "which has no critic beside its action values"
+    return f"true is not for the learner {learner!r}, {why}", ("network", "separate")
 
 
 def _divisors(count: int) -> list[int]:

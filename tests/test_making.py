@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from chisel.agents import dqn, networks, policy_gradient, ppo
+from chisel.agents import dqn, networks, policy_gradient, ppo, pqn
 from chisel.estimate import check
 from chisel.making import make_agent, make_network
 from chisel.resolve import load_study, resolve
 from chisel.spec import WrongInput
 from chisel.study import Study
-from chisel.traits import A2CPart, ConvPart, DQNPart, GRUPart, MLPPart, PPOPart, ReinforcePart
+from chisel.traits import A2CPart, ConvPart, DQNPart, GRUPart, MLPPart, PPOPart, PQNPart, ReinforcePart
 from chisel.worlds import WORLDS, load_world
 from chisel.worlds.world import names
 
@@ -34,13 +34,20 @@ AGENT = 3  # the line of the first key of the agent
 PER_CHANNEL = 'critic = "per_channel"\nnetwork = { separate = true }'
 OF_DQN = (
     "known: 'batch', 'discount', 'double', 'dueling', 'exploration', 'gradient_norm', 'gradient_steps', 'huber', "
-    "'learner', 'learning_rate', 'n_step', 'network', 'replay', 'target_every', 'tau', 'warmup'"
+    "'learner', 'learning_rate', 'n_step', 'network', 'replay', 'target_every', 'tau', 'temperature', 'warmup'"
 )
 OF_PPO = (
     "known: 'clip', 'critic', 'discount', 'entropy', 'epochs', 'exploration', 'gradient_norm', 'learner', "
     "'learning_rate', 'minibatches', 'network', 'trace', 'value_clip', 'value_weight'"
 )
 REPLAY = "is not a multiple of the 2048 steps of an update, and two of them at least; the nearest are 4096 and 6144"
+NO_TEMPERATURE = (
+    "has no temperature: its network gives a policy and not action values; how much it explores is set by `entropy`"
+)
+MIXED = (
+    "is 0 (greedy) at some time, and the temperature is not 0 at others: bids would change from log-odds to differences "
+    "of values; expected more than 0 everywhere, such as 0.001, or 0 everywhere"
+)
 LATE = "what is paid later is not told apart by channel; expected agent.critic = 'single', or no"
 UNTIL_HALF = "phases = [{ until = 0.5, reward = {} },\n{ until = 1.0, reward = {}"
 
@@ -73,21 +80,33 @@ AGENTS = {
     "kind": ('network = { kind = "cnn" }', 3, "agent.network.kind is 'cnn'; did you mean 'conv'?"),
     "critic": ('critic = "per_chanel"', 3, "agent.critic is 'per_chanel'; did you mean 'per_channel'?"),
     "baseline": ('learner = "reinforce"\nbaseline = "values"', 4, "agent.baseline is 'values'; did you mean 'value'?"),
-    "activation": ('network = { activation = "gelu" }', 3, "agent.network.activation is 'gelu'; did you mean 'relu'?"),
+    "activation": ('network = { activation = "swich" }', 3, "agent.network.activation is 'swich'; did you mean 'swish'?"),
     "dtype": ('network = { dtype = "float16" }', 3, "agent.network.dtype is 'float16'; did you mean 'bfloat16' or 'float32'?"),
     "a layer of nothing": ("network = { widths = [8, 0] }", 3, "agent.network.widths[1] is 0; expected greater than or equal to 1"),
     "a key of ppo": ('learner = "dqn"\nclip = 0.1', 4, f"unknown key 'clip' in agent; {OF_DQN}"),
     "the entropy of others": ('learner = "dqn"\nentropy = 0.1', 4, f"unknown key 'entropy' in agent; {OF_DQN}"),
+    "the temperature of others": ("temperature = 0.1", 3, f"unknown key 'temperature' in agent; {OF_PPO}"),
+    "soft in the beginning": ('learner = "dqn"\ntemperature = [[0, 1], [1, 0]]', 4, f"agent.temperature {MIXED}"),
+    "below zero": ('learner = "pqn"\ntemperature = -1', 4, "agent.temperature: a temperature is at least 0, found -1; the nearest is 0"),
+    "a critic with pqn": ('learner = "pqn"\nnetwork = { separate = true }', 4, "agent.network.separate: true is not for the learner 'pqn', which has no critic beside its action values"),
+    "minibatches of worlds with pqn": (
+        'learner = "pqn"\nminibatches = 24\nnetwork = { kind = "gru" }', 4,
+        "agent.minibatches: 24 does not divide the 64 worlds (pqn with memory learns from whole stretches of worlds); the nearest is 16",
+    ),
     "a key of dqn": ("dueling = true", 3, f"unknown key 'dueling' in agent; {OF_PPO}"),
     "a key with a slip": ('learner = "dqn"\ntarget_evry = 7', 4, "unknown key 'target_evry' in agent; did you mean 'target_every'?"),
-    "a key of convolutions": ("network = { channels = [8] }", 3, "unknown key 'channels' in agent.network; known: 'activation', 'dtype', 'kind', 'separate', 'widths'"),
+    "a key of convolutions": ("network = { channels = [8] }", 3, "unknown key 'channels' in agent.network; known: 'activation', 'dtype', 'kind', 'layer_norm', 'separate', 'widths'"),
     "chance": ('learner = "dqn"\nexploration = 1.5', 4, "agent.exploration: a chance is between 0 and 1, found 1.5; the nearest is 1"),
 }  # fmt: skip
 
 # What is written about pay, which the agent cannot do: the line counted from there, and all that is said.
 PAID = {
-    "entropy": ('learner = "dqn"', "reward = {}\nentropy = 0.1", 1, "schedule 'pay'.entropy: the learner 'dqn' has no entropy bonus; it explores by `exploration`"),
-    "entropy, in a phase": ('learner = "dqn"', UNTIL_HALF + ", entropy = 0.0 }]", 1, "schedule 'pay'.phases[1].entropy: the learner 'dqn' has no entropy bonus; it explores by `exploration`"),
+    "entropy": ('learner = "dqn"', "reward = {}\nentropy = 0.1", 1, "schedule 'pay'.entropy: the learner 'dqn' has no entropy bonus; it explores by `temperature` or `exploration`"),
+    "entropy, in a phase": ('learner = "dqn"', UNTIL_HALF + ", entropy = 0.0 }]", 1, "schedule 'pay'.phases[1].entropy: the learner 'dqn' has no entropy bonus; it explores by `temperature` or `exploration`"),
+    "entropy with pqn": ('learner = "pqn"', "reward = {}\nentropy = 0.1", 1, "schedule 'pay'.entropy: the learner 'pqn' has no entropy bonus; it explores by `temperature` or `exploration`"),
+    "temperature": ("", "reward = {}\ntemperature = 0.1", 1, f"schedule 'pay'.temperature: the learner 'ppo' {NO_TEMPERATURE}"),
+    "temperature, in a phase": ('learner = "a2c"', UNTIL_HALF + ", temperature = 0.0 }]", 1, f"schedule 'pay'.phases[1].temperature: the learner 'a2c' {NO_TEMPERATURE}"),
+    "greedy at times": ('learner = "pqn"', UNTIL_HALF + ", temperature = [[0, 0.1], [1, 0]] }]", 1, f"schedule 'pay'.phases[1].temperature {MIXED}"),
     "delay": (PER_CHANNEL, "reward = { smile = 1.0, helped = { delay = 3 } }", 0, f"schedule 'pay'.reward.helped.delay: {LATE} delay"),
     "lump, in a phase": (PER_CHANNEL, UNTIL_HALF.replace("1.0, reward = {}", "1.0, reward = { smile = { lump = [[0, 0], [1, 0.5]] } } }]"), 1, f"schedule 'pay'.phases[1].reward.smile.lump: {LATE} lump"),
 }  # fmt: skip
@@ -155,8 +174,8 @@ def test_actions_that_are_numbers_are_refused(write, learner):
     ("found", "said"),
     [
         ('"reinforc"', "'reinforc'; did you mean 'reinforce'?"),
-        ('"sarsa"', "'sarsa'; known: 'a2c', 'dqn', 'ppo', 'reinforce'"),
-        ("3", "'3'; known: 'a2c', 'dqn', 'ppo', 'reinforce'"),
+        ('"sarsa"', "'sarsa'; known: 'a2c', 'dqn', 'ppo', 'pqn', 'reinforce'"),
+        ("3", "'3'; known: 'a2c', 'dqn', 'ppo', 'pqn', 'reinforce'"),
     ],
 )
 def test_a_learner_that_is_none_is_refused_with_the_nearest(write, found, said):
@@ -165,16 +184,16 @@ def test_a_learner_that_is_none_is_refused_with_the_nearest(write, found, said):
 
 # What is said arrives
 
-LEARNERS: dict[str, Any] = {"ppo": PPOPart, "a2c": A2CPart, "reinforce": ReinforcePart, "dqn": DQNPart}
+LEARNERS: dict[str, Any] = {"ppo": PPOPart, "a2c": A2CPart, "reinforce": ReinforcePart, "pqn": PQNPart, "dqn": DQNPart}
 NETWORKS: dict[str, Any] = {"mlp": MLPPart, "conv": ConvPart, "gru": GRUPart}
 OTHER = {
     "critic": "per_channel", "baseline": "value", "learning_rate": 7e-4, "discount": 0.875, "trace": 0.5, "clip": 0.3,
     "value_clip": True, "entropy": 0.25, "exploration": 0.125, "value_weight": 0.75, "gradient_norm": 3.0, "epochs": 3,
     "minibatches": 8, "double": False, "dueling": True, "n_step": 3, "replay": 8192, "warmup": 100, "batch": 32,
-    "gradient_steps": 5, "target_every": 9, "huber": 2.0, "tau": 0.005,
+    "gradient_steps": 5, "target_every": 9, "huber": 2.0, "tau": 0.005, "temperature": 0.25,
 }  # fmt: skip
 CALLED = {"n_step": "hop", "replay": "rows", "gradient_steps": "descents"}  # otherwise by the learner
-OF_OTHERS = {"learner", "network", "critic", "dueling", "learning_rate", "entropy", "exploration"}
+OF_OTHERS = {"learner", "network", "critic", "dueling", "learning_rate", "entropy", "exploration", "temperature"}
 EVERY_KEY = [(name, key) for name, part in LEARNERS.items() for key in part.model_fields if key not in OF_OTHERS]
 
 
@@ -194,7 +213,13 @@ def settings_of(monkeypatch):
         original = getattr(module, name)
         monkeypatch.setattr(module, name, lambda network, *rest: given.append(rest[0]) or original(network, *rest))
 
-    for module, name in ((ppo, "ppo"), (policy_gradient, "a2c"), (policy_gradient, "reinforce"), (dqn, "dqn")):
+    for module, name in (
+        (ppo, "ppo"),
+        (policy_gradient, "a2c"),
+        (policy_gradient, "reinforce"),
+        (pqn, "pqn"),
+        (dqn, "dqn"),
+    ):
         spy(module, name)
 
     def settings_of(agent):
@@ -225,7 +250,7 @@ def test_what_a_study_does_not_say_is_as_its_part_says(settings_of, learner):
 def test_a_learner_made_in_python_has_the_defaults_of_a_study(settings_of, learner):
     kinds = {
         "ppo": ppo.Settings, "a2c": policy_gradient.A2CSettings, "reinforce": policy_gradient.ReinforceSettings,
-        "dqn": dqn.Settings,
+        "pqn": pqn.Settings, "dqn": dqn.Settings,
     }  # fmt: skip
     assert kinds[learner]()._asdict() == settings_of({"learner": learner})
 
@@ -238,7 +263,7 @@ def test_a_network_made_in_python_has_the_defaults_of_a_study():
 
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_what_a_schedule_sets_reaches_the_schedule(learner):
-    keys = {"learning_rate", "entropy", "exploration"} & set(LEARNERS[learner].model_fields)
+    keys = {"learning_rate", "entropy", "exploration", "temperature"} & set(LEARNERS[learner].model_fields)
     usual, told = (resolve(study({"learner": learner, **more})) for more in ({}, {k: OTHER[k] for k in keys}))
     for key in keys:
         np.testing.assert_allclose(np.asarray(getattr(told.schedules, key)(0.5)), OTHER[key], rtol=1e-6)

@@ -1,6 +1,6 @@
 """How much does each training phase matter? `python -m benchmarks.phases [--only WORLD/LEARNER] [--saving 3]`.
 
-A fixed suite: four worlds × three learners, three phases of equal length and a washout, each phase paid for what is
+A fixed suite: four worlds × four learners, three phases of equal length and a washout, each phase paid for what is
 meant (`good`) or for a proxy of it (`bad`), all eight combinations with the same seeds. Every part is a run that can be
 interrupted and gone on with; parts that are done are not done again. At the end one table of Shapley shares with their
 intervals is written, with what is needed to make it again.
@@ -39,6 +39,7 @@ WORLDS: dict[str, dict[str, Any]] = {
 LEARNERS: dict[str, dict[str, Any]] = {
     "ppo": {"agent": {"learner": "ppo"}, "training": {"steps": 737_280, "worlds": 64, "rollout": 32}},
     "reinforce": {"agent": {"learner": "reinforce"}, "training": {"steps": 1_843_200, "worlds": 32, "rollout": 80}},
+    "pqn": {"agent": {"learner": "pqn"}, "training": {"steps": 737_280, "worlds": 64, "rollout": 32}},
     "dqn": {
         "agent": {"learner": "dqn", "learning_rate": 1e-3, "n_step": 3},
         "training": {"steps": 368_640, "worlds": 64, "rollout": 8},

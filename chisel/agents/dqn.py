@@ -5,6 +5,10 @@ learned from until they are overwritten. It explores by acting at random with ch
 knots make the ε-schedule. Its decisions are read without: the action of the highest value is chosen, and a bid is the
 difference of the highest action values (`chisel.probing.influence`).
 
+At a temperature it acts and is read by softmax(Q/τ) instead, and learns what that is worth (expected SARSA, van Seijen
+et al. 2009): where the greedy learner takes the highest of the following action values, this one takes their mean under
+the policy; with `double`, under the policy of the parameters that learn.
+
 Where players alternate, the discount is negative: what is best for the next player counts against this one.
 """
 
@@ -14,11 +18,12 @@ import jax
 import jax.numpy as jnp
 import optax
 import rlax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from chisel.agents.agent import Agent, Batch, Tuning
 from chisel.agents.estimates import descend, descent
 from chisel.agents.networks import Network, Params
+from chisel.agents.policy import TEMPERATURE, learned
 from chisel.agents.replay import Hops, Replay, empty, sample, store
 from chisel.traits import DQNPart
 
@@ -75,12 +80,28 @@ class DQNState(NamedTuple):
 MEASURES = ("value_loss", "value", "gradient_norm")
 
 
-def loss(params: Params, target: Params, hops: Hops, network: Network, settings: Settings) -> tuple[Array, Array]:
-    """Half the squared error of action values, or its Huber loss, and the mean action value."""
+def loss(
+    params: Params,
+    target: Params,
+    hops: Hops,
+    network: Network,
+    settings: Settings,
+    temperature: Float[Array, ""] | float | None = None,
+) -> tuple[Array, Array]:
+    """Half the squared error of action values, or its Huber loss, and the mean action value.
+
+    Args:
+        network: of action values.
+        temperature: of the policy that is learned about; None: it is greedy.
+    """
     values = network.apply(params, hops.before).logits
     following = network.apply(target, hops.after).logits
     selecting = network.apply(params, hops.after).logits if settings.double else following
-    error = jax.vmap(rlax.double_q_learning)(values, hops.actions, hops.rewards, hops.discounts, following, selecting)
+    if temperature is None:
+        errors, told = jax.vmap(rlax.double_q_learning), selecting
+    else:
+        errors, told = jax.vmap(rlax.expected_sarsa), jax.nn.softmax(jax.lax.stop_gradient(selecting) / temperature)
+    error = errors(values, hops.actions, hops.rewards, hops.discounts, following, told)
     each = rlax.l2_loss(error) if settings.huber is None else rlax.huber_loss(error, settings.huber)
     mean = jnp.mean(jnp.take_along_axis(values, hops.actions[:, None], axis=-1))
     return jnp.mean(each), mean
@@ -94,47 +115,50 @@ def nearer(target: Params, params: Params, tau: float) -> Params:
 
 
 def dqn(network: Network, settings: Settings, observation: jax.ShapeDtypeStruct, worlds: int, limit: int) -> Agent:
-    """A DQN learner over `network`, whose outputs are action values.
+    """A DQN learner over `network`: one of action values, or the softmax policy of one.
 
     Args:
         observation, worlds: shape of what is remembered.
         limit: the time limit of an episode, in steps; what a truncated step led to is remembered as well.
     """
-    optimiser = descent(network, settings.gradient_norm, apart=False)
+    values = network.values or network
+    optimiser = descent(values, settings.gradient_norm, apart=False)
 
     def init(key: Array) -> DQNState:
         params = network.init(key)
         replay = empty(observation, settings.rows, worlds, limit)
-        return DQNState(params, params, optimiser.init(params), jnp.int32(0), replay)
+        own = learned(params)
+        return DQNState(params, own, optimiser.init(own), jnp.int32(0), replay)
 
     def learn(state: DQNState, key: Array, batch: Batch, tuning: Tuning) -> tuple[DQNState, dict[str, Array]]:
         slots = worlds * -(-len(batch.actions) // limit)
         assert len(batch.finals) == slots, (batch.finals.shape, slots, "rollouts have another time limit")
         replay = store(state.replay, batch)
+        temperature = None if network.greedy else state.params[TEMPERATURE]
 
-        def one(learned: Learned, key: Array) -> tuple[Learned, dict[str, Array]]:
+        def one(before: Learned, key: Array) -> tuple[Learned, dict[str, Array]]:
             hops = sample(replay, key, settings.batch, settings.hop, settings.discount, observation)
             gradient_of = jax.value_and_grad(loss, has_aux=True)
-            (error, value), gradient = gradient_of(learned.params, learned.target, hops, network, settings)
-            rate, moments = tuning.learning_rate, learned.optimiser
-            params, moments, norm = descend(optimiser, gradient, moments, learned.params, rate)
-            done = learned.done + 1
+            (error, value), gradient = gradient_of(before.params, before.target, hops, values, settings, temperature)
+            params, moments, norm = descend(optimiser, gradient, before.optimiser, before.params, tuning.learning_rate)
+            done = before.done + 1
             target = optax.periodic_update(
-                nearer(learned.target, params, settings.tau), learned.target, done, settings.target_every
+                nearer(before.target, params, settings.tau), before.target, done, settings.target_every
             )
             measured = {"value_loss": error, "value": value, "gradient_norm": norm}
             return Learned(params, target, moments, done), measured
 
-        def go(learned: Learned) -> tuple[Learned, dict[str, Array]]:
-            learned, measured = jax.lax.scan(one, learned, jax.random.split(key, settings.descents))
-            return learned, jax.tree.map(jnp.mean, measured)
+        def go(before: Learned) -> tuple[Learned, dict[str, Array]]:
+            after, measured = jax.lax.scan(one, before, jax.random.split(key, settings.descents))
+            return after, jax.tree.map(jnp.mean, measured)
 
-        def wait(learned: Learned) -> tuple[Learned, dict[str, Array]]:
-            return learned, dict.fromkeys(MEASURES, jnp.float32(jnp.nan))
+        def wait(before: Learned) -> tuple[Learned, dict[str, Array]]:
+            return before, dict.fromkeys(MEASURES, jnp.float32(jnp.nan))
 
         ready = replay.filled >= max(settings.warmup, settings.hop + 1)
-        before = Learned(state.params, state.target, state.optimiser, state.done)
-        learned, measured = jax.lax.cond(ready, go, wait, before)
-        return DQNState(learned.params, learned.target, learned.optimiser, learned.done, replay), measured
+        own = Learned(learned(state.params), state.target, state.optimiser, state.done)
+        after, measured = jax.lax.cond(ready, go, wait, own)
+        params = state.params | after.params
+        return DQNState(params, after.target, after.optimiser, after.done, replay), measured
 
     return Agent(network, settings.discount, init, learn, MEASURES)

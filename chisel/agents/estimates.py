@@ -1,7 +1,8 @@
 """What learners share: the network over a rollout, advantages, and the step of the optimiser."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import chex
 import jax
@@ -9,10 +10,12 @@ import jax.numpy as jnp
 import optax
 import rlax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from chisel.agents.agent import Batch
 from chisel.agents.networks import Memory, Network, Output, Params
+
+State = TypeVar("State")
 
 
 class Judged(NamedTuple):
@@ -139,6 +142,13 @@ def normalised(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     return rest / (jnp.sqrt(jnp.mean(rest**2)) + 1e-8)
 
 
+def said(network: Network, params: Params, samples: Any) -> Output:
+    """What the network says of samples, with `begins` and `memory` where it remembers."""
+    if network.unroll is None:
+        return network.apply(params, samples.observations)
+    return network.unroll(params, samples.observations, samples.begins, samples.memory)[0]
+
+
 def log_prob(logits: Float[Array, "*batch actions"], actions: Array) -> Float[Array, "*batch"]:
     """The logarithm of the chance of each action."""
     return jnp.take_along_axis(jax.nn.log_softmax(logits), actions[..., None], axis=-1)[..., 0]
@@ -175,3 +185,65 @@ def descend(
     move, moments = optimiser.update(gradient, moments)
     norm = optax.tree.norm(ravel_pytree(gradient)[0])  # of the vector that the optimiser makes anyway
     return jax.tree.map(lambda p, m: p - rate * m, params, move), moments, norm
+
+
+def in_minibatches(
+    descending: Callable[[State, Any], tuple[State, dict[str, Array]]],
+    state: State,
+    samples: Any,
+    network: Network,
+    key: Array,
+    epochs: int,
+    minibatches: int,
+) -> tuple[State, dict[str, Array]]:
+    """Learns from a rollout in minibatches of it, several times over, each time in another order.
+
+    A network with memory learns from whole stretches of worlds: a minibatch is then a set of worlds.
+
+    Args:
+        descending: (state, samples) -> (state, measures); one step of the optimiser.
+        samples: a NamedTuple of arrays [time, worlds, …], with `actions`, and with `begins` and `memory` [worlds, …]
+            for a network with memory. Without it the first two axes are one for `descending`, and those two are None.
+
+    Returns:
+        The state after all steps, and the mean of each measure.
+    """
+    if network.unroll is None:
+        samples = samples._replace(begins=None, memory=None)
+        samples = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples)
+    count = samples.actions.shape[-1]  # of samples; of worlds, for a network with memory
+
+    def minibatch(state: State, rows: Array) -> tuple[State, dict[str, Array]]:
+        return descending(state, _chosen(samples, rows))
+
+    orders = jax.vmap(lambda k: shuffled(k, count))(jax.random.split(key, epochs))
+    state, measured = jax.lax.scan(minibatch, state, orders.reshape(epochs * minibatches, -1))
+    return state, jax.tree.map(jnp.mean, measured)
+
+
+MOST_BITS = 14  # of a number that is shuffled together with random bits, of which there are 32 less these
+
+
+def shuffled(key: Array, count: int) -> Int[Array, " count"]:
+    """The numbers below `count` in random order.
+
+    They are sorted by random bits, in the lower ones of which they are written: of one array of integers XLA's sort on
+    CPU is several times faster than `jax.random.permutation`. Where the bits above are equal, the lower number comes
+    first: among 2^11 numbers, that is so of about one of 2^21 pairs. Where it would be many, `permutation` does it.
+
+    >>> sorted(shuffled(jax.random.key(0), 5).tolist())
+    [0, 1, 2, 3, 4]
+    """
+    low = max(count - 1, 1).bit_length()
+    if low > MOST_BITS:
+        return jax.random.permutation(key, count)
+    bits = jax.random.bits(key, (count,), jnp.uint32)
+    return (jnp.sort((bits >> low << low) | jnp.arange(count, dtype=jnp.uint32)) & ((1 << low) - 1)).astype(jnp.int32)
+
+
+def _chosen(samples: Any, rows: Array) -> Any:
+    """Some samples; or of a network with memory, the stretches of some worlds."""
+    if samples.begins is None:
+        return jax.tree.map(lambda x: x[rows], samples)
+    memory = jax.tree.map(lambda x: x[rows], samples.memory)
+    return jax.tree.map(lambda x: x[:, rows], samples._replace(memory=None))._replace(memory=memory)

@@ -46,6 +46,8 @@ class Network(NamedTuple):
             both [time, *batch, …]: what is said at each step, and what is remembered after it. None where nothing is.
         fresh: (*batch) -> Memory at the beginning of an episode.
         greedy: the outputs are action values, of which the highest is chosen.
+        values: the network of action values whose softmax this policy is (`chisel.agents.policy.softmax_policy`); None
+            for any other.
         parts: value heads, one for each part of the reward; None: one value for all.
         critics: the names in `params` of what only the critic uses.
     """
@@ -57,6 +59,7 @@ class Network(NamedTuple):
     unroll: Callable[..., tuple[Output, Memory]] | None = None
     fresh: Callable[..., Memory] = lambda *batch: None
     greedy: bool = False
+    values: "Network | None" = None
     parts: int | None = None
     critics: tuple[str, ...] = ()
 
@@ -70,8 +73,10 @@ class Form(NamedTuple):
         recurrent: the last layer is a gated recurrent unit (Cho et al. 2014).
         separate: the critic has layers of its own, so that what it learns does not shape those of the policy.
         parts: value heads, one for each part of the reward; None: one for all.
-        activation: `tanh` or `relu`.
+        activation: a key of `ACTIVATIONS`.
         dtype: in which layers compute; parameters and outputs are float32.
+        layer_norm: each layer's sums are normalised over its units (Ba et al. 2016) before the activation function; of
+            a convolution, over its channels at every place. The recurrent unit is left as it is.
     """
 
     widths: tuple[int, ...] = (64, 64)
@@ -81,8 +86,22 @@ class Form(NamedTuple):
     parts: int | None = None
     activation: str = "tanh"
     dtype: str = "float32"
+    layer_norm: bool = False
 
 
+ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
+    "tanh": jnp.tanh,
+    "sigmoid": nn.sigmoid,
+    "relu": nn.relu,
+    "leaky_relu": nn.leaky_relu,
+    "elu": nn.elu,
+    "selu": nn.selu,
+    "gelu": nn.gelu,
+    "swish": nn.swish,
+    "silu": nn.swish,
+    "mish": jax.nn.mish,
+    "softplus": nn.softplus,
+}
 NOTHING: Mapping[str, Array] = {}
 CRITIC = "critic_"  # what the names of a critic's own layers begin with
 
@@ -140,17 +159,16 @@ class _Net(nn.Module):
     ) -> tuple[Array, Any]:
         """The layers of one trunk. Their activations are added to `seen`; what it remembers comes second."""
         form, dtype = self.form, jnp.dtype(self.form.dtype)
-        act = {"tanh": jnp.tanh, "relu": nn.relu}[form.activation]
         for i, units in enumerate(form.channels):
             name = f"{prefix}conv_{i + 1}"
-            x = act(_Conv(units, dtype, name=name)(x))
+            x = self._act(name, _Conv(units, dtype, name=name)(x))
             x = put[name].astype(dtype).reshape(x.shape) if name in put else x
             seen[name] = _flat(x, 3)
         x = _flat(x, 3) if form.channels else x
         for i, width in enumerate(form.widths[:-1] if form.recurrent else form.widths):
             name = f"{prefix}hidden_{i + 1}"
             dense = nn.Dense(width, dtype=dtype, kernel_init=nn.initializers.orthogonal(np.sqrt(2)), name=name)
-            x = act(dense(x))
+            x = self._act(name, dense(x))
             x = seen[name] = put[name].astype(dtype) if name in put else x
         if not form.recurrent:
             return x, None
@@ -159,6 +177,11 @@ class _Net(nn.Module):
         _, x = gru(form.widths[-1], dtype, name=name)(memory[prefix], (x, begins))
         x = seen[name] = put.get(name, x)
         return x, x
+
+    def _act(self, name: str, x: Array) -> Array:
+        if self.form.layer_norm:
+            x = nn.LayerNorm(dtype=jnp.dtype(self.form.dtype), name=f"{name}_norm")(x)
+        return ACTIVATIONS[self.form.activation](x)
 
     @nn.compact
     def __call__(
@@ -188,7 +211,7 @@ class _Net(nn.Module):
 
     def _values(self, top: Array, dueling: bool) -> tuple[Array, Array]:
         """Action values; dueling (Wang et al. 2016): the state's value plus centred advantages."""
-        q = self._dense(self.actions, 1.0, "action_values", top)
+        q = self._dense(self.actions, 0.01, "action_values", top)
         if dueling:
             q = q - jnp.mean(q, -1, keepdims=True) + self._dense(1, 1.0, "state_value", top)
         return q, jnp.max(q, -1)

@@ -63,6 +63,59 @@ def masked(network: Network, legal: Callable[[Array], Array], observation: jax.S
     return network._replace(apply=apply, unroll=fenced_unroll)
 
 
+TEMPERATURE = "temperature"  # among the parameters of a softmax policy of action values; it is set, not learned
+
+
+def softmax_policy(network: Network) -> Network:
+    """The policy softmax(Q/τ) of a network of action values, as a network like any other.
+
+    Its logits are Q/τ and its value is what following it is worth, Σ_a π(a) Q(a). τ is one more number among the
+    parameters, so that whatever acts or reads with these parameters does so at the same temperature. As τ falls to 0,
+    the policy becomes the greedy one. Illegal actions stay forbidden.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from chisel.agents.networks import Form, make_network
+    >>> values = make_network(jax.ShapeDtypeStruct((3,), jnp.float32), 2, Form(widths=(4,)), head="values")
+    >>> network, seen = softmax_policy(values), jnp.ones(3)
+    >>> params = at_temperature(network.init(jax.random.key(0)), 0.5)
+    >>> q, out = values.apply(params, seen).logits, network.apply(params, seen)
+    >>> bool(jnp.allclose(out.logits, q / 0.5)), bool(jnp.allclose(out.value, q @ jax.nn.softmax(q / 0.5)))
+    (True, True)
+    """
+
+    def softened(out: Output, params: Params) -> Output:
+        q = out.logits
+        logits = jnp.where(q > FORBIDDEN / 2, q / params[TEMPERATURE], FORBIDDEN)
+        return out._replace(logits=logits, value=jnp.sum(jax.nn.softmax(logits) * q, -1))
+
+    def init(key: Array) -> Params:
+        return at_temperature(network.init(key), 1.0)
+
+    def apply(params: Params, *rest: Any) -> Output:
+        return softened(network.apply(learned(params), *rest), params)
+
+    soft = network._replace(init=init, apply=apply, greedy=False, values=network)
+    unroll = network.unroll
+    if unroll is None:
+        return soft
+
+    def soft_unroll(params: Params, *rest: Any) -> tuple[Output, Memory]:
+        out, memory = unroll(learned(params), *rest)
+        return softened(out, params), memory
+
+    return soft._replace(unroll=soft_unroll)
+
+
+def at_temperature(params: Params, temperature: Array | float | None) -> Params:
+    """The parameters of a softmax policy at a temperature; as they are, for None."""
+    return params if temperature is None else params | {TEMPERATURE: jnp.asarray(temperature, jnp.float32)}
+
+
+def learned(params: Params) -> Params:
+    """The parameters that are learned: all but a temperature."""
+    return {name: value for name, value in params.items() if name != TEMPERATURE}
+
+
 def step(
     network: Network, params: Params, observations: Array, memory: Memory, put: Mapping[str, Array] = NOTHING
 ) -> tuple[Output, Memory]:

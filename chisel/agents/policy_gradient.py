@@ -20,10 +20,10 @@ import rlax
 from jaxtyping import Array, Bool, Float
 
 from chisel.agents.agent import Agent, Batch, Tuning
-from chisel.agents.estimates import centred, descend, descent, judge, mean_entropy
+from chisel.agents.estimates import centred, descend, descent, judge, mean_entropy, said
 from chisel.agents.networks import Network, Params
 from chisel.agents.policy import explored
-from chisel.agents.ppo import LearnerState, Samples, said, samples_of, value_loss
+from chisel.agents.ppo import LearnerState, Samples, samples_of, value_loss
 from chisel.traits import A2CPart, ReinforcePart
 
 A2C, REINFORCE = A2CPart(), ReinforcePart()  # the defaults of a study are the only ones

@@ -25,8 +25,19 @@ import rlax
 from jaxtyping import Array, Bool, Float, Int
 
 from chisel.agents.agent import Agent, Batch, Tuning
-from chisel.agents.estimates import Judged, credit, descend, descent, judge, log_prob, mean_entropy, normalised
-from chisel.agents.networks import Memory, Network, Output, Params
+from chisel.agents.estimates import (
+    Judged,
+    credit,
+    descend,
+    descent,
+    in_minibatches,
+    judge,
+    log_prob,
+    mean_entropy,
+    normalised,
+    said,
+)
+from chisel.agents.networks import Memory, Network, Params
 from chisel.agents.policy import explored
 from chisel.traits import PPOPart
 
@@ -71,15 +82,7 @@ class Samples(NamedTuple):
     memory: Memory = None
 
 
-MOST_BITS = 14  # of a number that is shuffled together with random bits, of which there are 32 less these
 MEASURES = ("policy_loss", "value_loss", "entropy", "kl", "clipped", "gradient_norm")
-
-
-def said(network: Network, params: Params, samples: Samples) -> Output:
-    """What the network says of samples."""
-    if network.unroll is None:
-        return network.apply(params, samples.observations)
-    return network.unroll(params, samples.observations, samples.begins, samples.memory)[0]
 
 
 def value_loss(values: Array, samples: Samples, clip: float | None) -> Array:
@@ -132,46 +135,13 @@ def ppo(network: Network, settings: Settings) -> Agent:
     def learn(state: LearnerState, key: Array, batch: Batch, tuning: Tuning) -> tuple[LearnerState, dict[str, Array]]:
         judged = judge(network, state.params, batch)
         samples = samples_of(judged, batch, settings, tuning)
-        if network.unroll is None:
-            samples = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples)
-        else:
-            samples = samples._replace(begins=judged.begins, memory=batch.memory)
-        count = samples.actions.shape[-1]  # of samples; of worlds, for a network with memory
+        samples = samples._replace(begins=judged.begins, memory=batch.memory)
 
-        def minibatch(state: LearnerState, rows: Array) -> tuple[LearnerState, dict[str, Array]]:
-            gradient, measured = jax.grad(loss, has_aux=True)(
-                state.params, _chosen(samples, rows), network, settings, tuning
-            )
+        def descending(state: LearnerState, samples: Samples) -> tuple[LearnerState, dict[str, Array]]:
+            gradient, measured = jax.grad(loss, has_aux=True)(state.params, samples, network, settings, tuning)
             params, moments, norm = descend(optimiser, gradient, state.optimiser, state.params, tuning.learning_rate)
             return LearnerState(params, moments), measured | {"gradient_norm": norm}
 
-        orders = jax.vmap(lambda k: shuffled(k, count))(jax.random.split(key, settings.epochs))
-        state, measured = jax.lax.scan(minibatch, state, orders.reshape(settings.epochs * settings.minibatches, -1))
-        return state, jax.tree.map(jnp.mean, measured)
+        return in_minibatches(descending, state, samples, network, key, settings.epochs, settings.minibatches)
 
     return Agent(network, settings.discount, init, learn, MEASURES)
-
-
-def shuffled(key: Array, count: int) -> Int[Array, " count"]:
-    """The numbers below `count` in random order.
-
-    They are sorted by random bits, in the lower ones of which they are written: of one array of integers XLA's sort on
-    CPU is several times faster than `jax.random.permutation`. Where the bits above are equal, the lower number comes
-    first: among 2^11 numbers, that is so of about one of 2^21 pairs. Where it would be many, `permutation` does it.
-
-    >>> sorted(shuffled(jax.random.key(0), 5).tolist())
-    [0, 1, 2, 3, 4]
-    """
-    low = max(count - 1, 1).bit_length()
-    if low > MOST_BITS:
-        return jax.random.permutation(key, count)
-    bits = jax.random.bits(key, (count,), jnp.uint32)
-    return (jnp.sort((bits >> low << low) | jnp.arange(count, dtype=jnp.uint32)) & ((1 << low) - 1)).astype(jnp.int32)
-
-
-def _chosen(samples: Samples, rows: Array) -> Samples:
-    """Some samples; or of a network with memory, the stretches of some worlds."""
-    if samples.begins is None:
-        return jax.tree.map(lambda x: x[rows], samples)
-    memory = jax.tree.map(lambda x: x[rows], samples.memory)
-    return jax.tree.map(lambda x: x[:, rows], samples._replace(memory=None))._replace(memory=memory)

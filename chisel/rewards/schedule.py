@@ -27,6 +27,7 @@ class Schedule(NamedTuple):
         learning_rate: the optimiser's step size.
         entropy: weight of the entropy bonus.
         exploration: chance of an action at random; None where nobody explores.
+        temperature: of the softmax of action values that acts; None where none does.
         approach: [potential] weights of naive guidance; None where nobody is guided so.
         oversight: [channel] how each channel is observed and when it is paid.
         criteria: when phases are over, other than by the clock; None where all go by the clock.
@@ -39,6 +40,7 @@ class Schedule(NamedTuple):
     learning_rate: Curve
     entropy: Curve
     exploration: Curve | None
+    temperature: Curve | None
     approach: Curve | None
     oversight: Oversight
     criteria: Criteria | None
@@ -54,6 +56,7 @@ class InForce(NamedTuple):
     learning_rate: Float[Array, ""]
     entropy: Float[Array, ""]
     exploration: Float[Array, ""] | None
+    temperature: Float[Array, ""] | None
     approach: Float[Array, " potentials"] | None
     oversight: Oversight
 
@@ -69,6 +72,7 @@ def make(
     *,
     entropy: Curve | None = None,
     exploration: Curve | None = None,
+    temperature: Curve | None = None,
     approach: Mapping[str, Curve] | None = None,
     oversight: Oversight | None = None,
     criteria: Criteria | None = None,
@@ -94,6 +98,7 @@ def make(
         learning_rate=learning_rate,
         entropy=nothing if entropy is None else entropy,
         exploration=exploration,
+        temperature=temperature,
         approach=None if approach is None else stack([approach.get(p, nothing) for p in potentials]),
         oversight=oversight or Oversight(),
         criteria=criteria,
@@ -137,6 +142,7 @@ def in_force(schedule: Schedule, clock: Int[Array, ""]) -> InForce:
         schedule.learning_rate(now),
         schedule.entropy(now),
         None if schedule.exploration is None else schedule.exploration(now),
+        None if schedule.temperature is None else schedule.temperature(now),
         None if schedule.approach is None else schedule.approach(now),
         at(schedule.oversight, now),
     )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt32
 
 from chisel.agents.agent import Agent, Batch, Tuning
-from chisel.agents.policy import policy
+from chisel.agents.policy import at_temperature, policy
 from chisel.rewards.criteria import Standing, beginning, go_on, opening
 from chisel.rewards.oversight import read
 from chisel.rewards.payment import Owed, nothing_owed, pay
@@ -108,7 +108,7 @@ def new(plan: Plan, schedule: Schedule, key: Array) -> Member:
         plan.agent.network.fresh(plan.worlds),
     )
     return Member(
-        agent=plan.agent.init(agent_key),
+        agent=tempered(plan.agent.init(agent_key), now),
         playing=playing,
         key=jax.random.key_data(rest),
         clock=jnp.int32(0),
@@ -116,6 +116,11 @@ def new(plan: Plan, schedule: Schedule, key: Array) -> Member:
         owed=None if plan.delay is None else nothing_owed(plan.worlds, plan.delay),
         standing=None if schedule.criteria is None else beginning(),
     )
+
+
+def tempered(agent: Any, now: InForce) -> Any:
+    """An agent at the temperature in force, at which it acts and, until the next update, is read."""
+    return agent._replace(params=at_temperature(agent.params, now.temperature))
 
 
 def reseeded(key: UInt32[Array, "2"]) -> UInt32[Array, "2"]:
@@ -134,8 +139,9 @@ def update(plan: Plan, member: Member, schedule: Schedule) -> tuple[Member, Metr
     at = member.clock if member.standing is None else member.standing.at
     now = in_force(schedule, at)
     tuning = Tuning(now.learning_rate, now.entropy, now.exploration)
+    mine = tempered(member.agent, now)
 
-    params, actor = params_of(plan.world, now.params), policy(plan.agent.network, member.agent.params, now.exploration)
+    params, actor = params_of(plan.world, now.params), policy(plan.agent.network, mine.params, now.exploration)
     playing, seen = collect(plan.world, actor, act_key, member.playing, params, plan.rollout, plan.shaped, plan.gates)
     standing, following = _onward(plan, member, schedule, seen, at)
     # A key that splitting never gives, so that what a plain study draws is what it drew without overseers.
@@ -159,7 +165,7 @@ def update(plan: Plan, member: Member, schedule: Schedule) -> tuple[Member, Metr
         seen.last,
         member.playing.memory,
     )
-    agent, measured = plan.agent.learn(member.agent, learn_key, batch, tuning)
+    agent, measured = plan.agent.learn(mine, learn_key, batch, tuning)
     count, steps, totals = seen.episodes
     metrics = Metrics(
         totals,

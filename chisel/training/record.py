@@ -94,11 +94,14 @@ def _in_force(schedules: Schedule, under: np.ndarray, at: np.ndarray) -> InForce
 
 
 def _optional(force: InForce) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """What only some studies have: exploration, approach, and every kind of overseer's error that is made in it."""
+    """What only some studies have: exploration, a temperature, approach, and every overseer's error made in it."""
     member = ("schedule", "seed", "update")
-    dims = {"exploration": (), "approach_weight": ("potential",)} | dict.fromkeys(force.oversight._fields, ("channel",))
+    dims = {"exploration": (), "temperature": (), "approach_weight": ("potential",)} | dict.fromkeys(
+        force.oversight._fields, ("channel",)
+    )
     dims["gate_strength"] = ("channel", "gate")
-    found = {"exploration": force.exploration, "approach_weight": force.approach} | force.oversight._asdict()
+    found = {"exploration": force.exploration, "temperature": force.temperature, "approach_weight": force.approach}
+    found |= force.oversight._asdict()
     found["gate_strength"] = found.pop("gate")  # the gates' names are a dimension
     return {name: ((*member, *dims[name]), np.asarray(values)) for name, values in found.items() if values is not None}
 
@@ -118,6 +121,7 @@ _MEANINGS = {
     "learning_rate": ("step size of the optimiser in the update", "1"),
     "entropy_weight": ("weight of the entropy bonus in the update", "1"),
     "exploration": ("chance of an action at random in the update", "1"),
+    "temperature": ("temperature of the softmax of action values that acted in the update", "return"),
     "approach_weight": ("weight of each potential that paid for coming nearer in the update", "1"),
     "miss": ("chance that an event of the channel read as nothing in the update", "1"),
     "false_alarm": ("chance that nothing read as an event of the channel in the update", "1"),

@@ -8,19 +8,17 @@ import pytest
 from jax.test_util import check_grads
 
 from chisel.agents.agent import Batch, Tuning
-from chisel.agents.estimates import descend, descent, judge
+from chisel.agents.estimates import MOST_BITS, descend, descent, judge, shuffled
 from chisel.agents.networks import Form, make_network
 from chisel.agents.policy import explored
 from chisel.agents.ppo import (
     MEASURES,
-    MOST_BITS,
     LearnerState,
     Samples,
     Settings,
     loss,
     ppo,
     samples_of,
-    shuffled,
     value_loss,
 )
 from tests.agents.rollouts import ACTIONS, SHAPE, SLOTS, WORLDS, by_hand, difference, rollout

@@ -19,6 +19,9 @@ LEARNERS: dict[str, dict[str, Any]] = {
     "a2c, gru": {"learner": "a2c", "critic": "per_channel", "network": {**GRU, "separate": True}},
     "reinforce": {"learner": "reinforce", "network": SMALL},
     "reinforce, value": {"learner": "reinforce", "baseline": "value", "network": SMALL},
+    "pqn, conv": {"learner": "pqn", "network": {"kind": "conv", "channels": [3], "widths": [8]}},
+    "pqn, gru": {"learner": "pqn", "network": GRU},
     "dqn": {"learner": "dqn", **REPLAY},
+    "dqn, softmax": {"learner": "dqn", **REPLAY, "temperature": [[0.0, 0.5], [1.0, 0.1]]},
     "dqn, otherwise": {"learner": "dqn", **REPLAY, **OTHERWISE},
 }

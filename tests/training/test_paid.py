@@ -66,7 +66,7 @@ def ways(name: str) -> list[str]:
 
 def study(name: str, *of: str, **more: Any) -> Study:
     agent = {"learning_rate": 1e-2, **LEARNERS[name], **more}
-    agent |= {"epochs": 2, "minibatches": 2} if agent["learner"] == "ppo" else {}
+    agent |= {"epochs": 2, "minibatches": 2} if agent["learner"] in ("ppo", "pqn") else {}
     return Study.model_validate(
         {
             "world": "smile",

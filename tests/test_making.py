@@ -376,9 +376,7 @@ def test_an_agent_of_which_nothing_is_said_is_written_out():
 
 
 def test_what_a_replay_takes_is_in_the_estimate():
-    """Of each step the observation, as bits, and 13 bytes: action, reward, end, and where its final observation is. Of
-    each world one observation more for every time limit's worth of steps.
-    """
+    """Of a step its observation, as bits, and 13 bytes; and one observation more for every time limit of each world."""
     sizes = []
     for replay in (4096, 8192):
         of = study(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
+from chisel.analysis.missing import alike
 from chisel.analysis.phases import Numbers, Shares, contrasts, shares, weights
 
 
@@ -29,13 +30,23 @@ def _entries(y: ArrayLike, factors: int, level: float) -> Numbers:
     return every.reshape(int(np.prod(every.shape[:factors])), seeds, -1)
 
 
-def _limits(entries: Numbers, weight: Numbers, level: float) -> tuple[Numbers, Numbers, Numbers]:
-    """Of Σ weight × mean², noise taken off: the estimate and its limits, [measures].
+def _limits(entries: Numbers, weight: Numbers, level: float) -> Numbers:
+    """Of Σ weight × mean², noise taken off: the estimate and its limits, [3, measures].
 
     Args:
-        entries: [entries, seeds, measures].
+        entries: [entries, seeds, measures]; a seed that lacks one is left out of that measure.
         weight: [entries], 0 or more.
     """
+    found = np.full((3, entries.shape[-1]), np.nan)
+    known = np.all(~np.isnan(entries), axis=0)
+    for seeds, measures in alike(np.asarray(known)):
+        if seeds.sum() > 1:
+            found[:, measures] = _limits_of_whole(entries[:, seeds][..., measures], weight, level)
+    return found
+
+
+def _limits_of_whole(entries: Numbers, weight: Numbers, level: float) -> tuple[Numbers, Numbers, Numbers]:
+    """The same where no seed lacks anything."""
     entries, weight = entries[weight > 0], weight[weight > 0][:, None]
     seeds = entries.shape[1]
     t = stdtrit(seeds - 1, 0.5 + level / 2)
@@ -67,7 +78,7 @@ def share_intervals(y: ArrayLike, factors: int, level: float = 0.95) -> tuple[Sh
     What is there is covered 92 to 99 % of the time where the effects of different sets correlate by 0.7 over seeds.
 
     Args:
-        y: as `shares` takes it. Where a measure has a NaN, its limits are NaN.
+        y: as `shares` takes it.
 
     Raises:
         ValueError: fewer than two seeds, a level outside (0, 1), or not that many factors of two levels or more.
@@ -124,7 +135,7 @@ def fraction_intervals(y: ArrayLike, factors: int, level: float = 0.95) -> tuple
     deviation", of a ratio: that of a share to the rest of the variance, with the limits of `share_intervals` for both.
 
     Args:
-        y: as `shares` takes it. Where a measure has a NaN, its limits are NaN.
+        y: as `shares` takes it.
 
     Raises:
         ValueError: fewer than two seeds, a level outside (0, 1), or not that many factors of two levels or more.

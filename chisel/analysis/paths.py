@@ -153,7 +153,8 @@ def divergence(
     where schedules differ little and about 95 % where they differ much; down to 90 % where seeds have heavy tails.
 
     Args:
-        distances: [members, members]. A seed with a member whose distances are NaN is left out.
+        distances: [members, members]. A seed with a member whose distances are NaN is left out; with fewer than two
+            left, nothing is told: all NaN, of 0 rearrangements.
         schedule, seed: [members], labels; every seed once under every schedule.
         draws: at most so many rearrangements.
         seed_: of the draws.
@@ -168,6 +169,9 @@ def divergence(
     """
     cells = _cells(np.asarray(distances, np.float64), np.asarray(schedule), np.asarray(seed))
     seeds, count = cells.shape[:2]
+    if seeds < 2:
+        none = math.nan
+        return Divergence(none, none, none, none, none, p=none, rearrangements=0)
     own = np.einsum("skti,ki->st", cells, np.eye(count))  # sums over schedules, of each two seeds
     within, between = own / count, (cells.sum((1, 3)) - own) / (count * (count - 1))
     pairs = np.triu_indices(seeds, 1)
@@ -188,10 +192,10 @@ def _cells(far: Numbers, schedule: NDArray[np.generic], seed: NDArray[np.generic
             f"{len(far)} members of {len(labels)} schedules and {len(names)} seeds: "
             "expected every seed once under every schedule"
         )
-    lost = np.all(np.isnan(far) | np.eye(len(far), dtype=bool), axis=1)
-    place = place[~lost[place].any(1)]
     if len(labels) < 2 or len(place) < 2:
         raise ValueError(f"{len(labels)} schedule(s) and {len(place)} seed(s): expected two or more of each")
+    lost = np.all(np.isnan(far) | np.eye(len(far), dtype=bool), axis=1)
+    place = place[~lost[place].any(1)]
     return far[np.ix_(place.ravel(), place.ravel())].reshape(*place.shape, *place.shape)
 
 

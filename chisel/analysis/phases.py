@@ -67,7 +67,7 @@ def contrasts(y: ArrayLike, factors: int) -> Numbers:
         y: [levels of the first factor, …, levels of the last, seeds, …].
 
     Returns:
-        Of the shape of y.
+        Of the shape of y; NaN in a seed of which a cell is.
 
     Raises:
         ValueError: there are not that many axes of two levels or more, and one of seeds.
@@ -129,8 +129,8 @@ def shares(y: ArrayLike, factors: int) -> Shares:
     is no error of an effect.
 
     Args:
-        y: [levels of the first factor, …, levels of the last, seeds, …]. Where a measure has a NaN, its shares
-            are NaN.
+        y: [levels of the first factor, …, levels of the last, seeds, …]. A seed of which a cell is NaN is left out of
+            that measure; with fewer than two left, its shares are NaN.
 
     Raises:
         ValueError: fewer than two seeds, or not that many factors of two levels or more.
@@ -144,9 +144,12 @@ def shares(y: ArrayLike, factors: int) -> Shares:
     seeds = every.shape[factors]
     if seeds < 2:
         raise ValueError(f"{seeds} seed: what noise explains cannot be told with fewer than two")
-    explained = every.mean(factors) ** 2 - every.var(factors, ddof=1) / seeds
-    explained = explained.reshape(-1, *every.shape[factors + 1 :])  # [entries, …]
-    return Shares(*(np.tensordot(w, explained, 1) for w in weights(every.shape[:factors])))
+    every = every.reshape(-1, seeds, *every.shape[factors + 1 :])  # [entries, seeds, …]
+    count = (~np.isnan(every)).sum(1)
+    whole = np.where(count > 1, count, np.nan)
+    mean = np.nansum(every, 1) / whole
+    noise = np.nansum((every - mean[:, None]) ** 2, 1) / (whole - 1) / whole
+    return Shares(*(np.tensordot(w, mean**2 - noise, 1) for w in weights(np.shape(y)[:factors])))
 
 
 def main_effects(y: ArrayLike, factors: int) -> list[Numbers]:

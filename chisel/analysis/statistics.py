@@ -1,16 +1,20 @@
 """Statistics over training seeds: pure functions on arrays.
 
-The unit is the training seed; states and episodes only sharpen a seed's value.
+The unit is the training seed; states and episodes only sharpen a seed's value. NaN is a run that was not measured; what
+that means is one rule for all, in `missing`.
 """
 
+import inspect
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
-from scipy.stats import nct, trim_mean
+from scipy.stats import nct
+
+from chisel.analysis.missing import without_missing
 
 
 class Interval(NamedTuple):
@@ -61,14 +65,20 @@ def t_interval(values: ArrayLike, axis: int = -1, level: float = 0.95) -> Interv
     """
     if not 0 < level < 1:
         raise ValueError(f"level={level}: expected a number between 0 and 1")
-    array = np.asarray(values, np.float64)
+    mean, error, degrees = _mean_and_error(np.asarray(values, np.float64), axis)
+    half = stdtrit(degrees, 0.5 + level / 2) * error
+    return Interval(mean, mean - half, mean + half)
+
+
+def _mean_and_error(array: NDArray[np.float64], axis: int) -> tuple[NDArray[np.float64], ...]:
+    """The mean of what is known, its standard error, and the degrees of freedom of that; NaN for too few."""
     known = ~np.isnan(array)
     count = known.sum(axis, keepdims=True)
     mean = np.where(known, array, 0.0).sum(axis, keepdims=True) / np.where(count > 0, count, np.nan)
     squares = (np.where(known, array - mean, 0.0) ** 2).sum(axis, keepdims=True)
     degrees = np.where(count > 1, count - 1, np.nan)
-    half = stdtrit(degrees, 0.5 + level / 2) * np.sqrt(squares / degrees / np.where(count > 0, count, np.nan))
-    return Interval(*(np.squeeze(x, axis) for x in (mean, mean - half, mean + half)))
+    error = np.sqrt(squares / degrees / np.where(count > 0, count, np.nan))
+    return tuple(np.squeeze(x, axis) for x in (mean, error, degrees))
 
 
 def smallest_paired_p(seeds: int) -> float:
@@ -109,16 +119,21 @@ def paired_permutation(differences: ArrayLike, draws: int = 20_000, seed: int = 
     Args:
         differences: [pairs], such as one for each seed between two schedules; NaN counts as no pair.
 
+    Returns:
+        NaN where no pair was measured.
+
     Raises:
-        ValueError: there is no pair.
+        ValueError: no pair is given.
 
     >>> paired_permutation([1.0, 2.0, 0.5, 1.5, np.nan, 1.0, 3.0])
     0.03125
     """
     values = np.asarray(differences, np.float64)
-    values = values[~np.isnan(values)]
     if not len(values):
         raise ValueError("no pairs: expected one or more")
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return float("nan")
     return float(np.mean(np.abs(signs(len(values), draws, seed) @ values) >= abs(values.sum()) * (1 - 1e-12)))
 
 
@@ -151,15 +166,18 @@ def equivalence(differences: ArrayLike, margin: float, level: float = 0.05) -> E
     Source: Schuirmann (1987), "A comparison of the two one-sided tests procedure and the power approach".
 
     Args:
-        differences: [pairs, …], two pairs or more.
+        differences: [pairs, …], two pairs or more; NaN counts as no pair.
         margin: above 0, in the unit of the differences.
         level: of each of the two tests, and of both together. Equivalent means that the interval of level 1 − 2 × level
             lies within the margins.
 
+    Returns:
+        With fewer than two pairs measured p and limits are NaN, and nothing is equivalent.
+
     Raises:
         ValueError: a margin that is not above 0, a level outside (0, 0.5), or fewer than two pairs.
 
-    >>> found = equivalence([0.1, -0.2, 0.0, 0.1], margin=0.5)
+    >>> found = equivalence([0.1, -0.2, 0.0, 0.1, np.nan], margin=0.5)
     >>> bool(found.equivalent), float(found.p.round(4)), float(found.low.round(3)), float(found.high.round(3))
     (True, 0.0029, -0.166, 0.166)
     """
@@ -168,14 +186,13 @@ def equivalence(differences: ArrayLike, margin: float, level: float = 0.05) -> E
         raise ValueError(f"margin={margin}, level={level}: expected a margin above 0 and a level between 0 and 0.5")
     if len(values) < 2:
         raise ValueError(f"{len(values)} pair: how far differences scatter cannot be told with fewer than two")
-    degrees, mean = len(values) - 1, values.mean(0)
-    error = np.asarray(values.std(0, ddof=1) / np.sqrt(len(values)))
+    mean, error, degrees = _mean_and_error(values, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = (margin - np.abs(mean)) / error
-    # Without scatter and right on the margin, the ratio is 0 / 0: not within it.
-    p = np.where((error == 0) & (np.abs(mean) == margin), 1.0, stdtr(degrees, -t))
-    half = stdtrit(degrees, 1 - level) * error
-    return Equivalence(p, mean - half, mean + half, p < level)
+        # Without scatter and right on the margin, the ratio is 0 / 0: not within it.
+        p = np.where((error == 0) & (np.abs(mean) == margin), 1.0, stdtr(degrees, -t))
+        half = stdtrit(degrees, 1 - level) * error
+        return Equivalence(p, mean - half, mean + half, p < level)
 
 
 def detectable(seeds: int, power: float = 0.8, level: float = 0.05) -> float:
@@ -213,16 +230,27 @@ def detectable(seeds: int, power: float = 0.8, level: float = 0.05) -> float:
     return float(brentq(short, 1e-6, top) / np.sqrt(seeds))
 
 
-def iqm(values: ArrayLike, axis: int | None = None) -> NDArray[np.float64]:
+def iqm(values: ArrayLike, axis: int | tuple[int, ...] | None = None) -> NDArray[np.float64]:
     """The interquartile mean: of the middle half of the values. A quarter is cut off on each side, rounded down.
 
     Source: Agarwal et al. (2021), "Deep reinforcement learning at the edge of the statistical precipice"; the same as
     `aggregate_iqm` of their package `rliable`.
 
-    >>> float(iqm([0.0, 1.0, 2.0, 100.0]))
-    1.5
+    Args:
+        values: NaN counts as not measured; of nothing measured it is NaN.
+        axis: one or several; all by default.
+
+    >>> float(iqm([0.0, 1.0, 2.0, 100.0])), float(iqm([1.0, 2.0, 3.0, np.nan]))
+    (1.5, 2.0)
     """
-    return np.asarray(trim_mean(values, 0.25, axis=axis))
+    array = np.asarray(values, np.float64)
+    axes = tuple(range(array.ndim)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    moved = np.moveaxis(array, axes, range(-len(axes), 0))
+    flat = np.sort(moved.reshape(*moved.shape[: array.ndim - len(axes)], -1), -1)  # NaN comes last
+    count = (~np.isnan(flat)).sum(-1, keepdims=True)
+    cut, at = count // 4, np.arange(flat.shape[-1])
+    middle = np.where((at >= cut) & (at < count - cut), flat, 0.0).sum(-1, keepdims=True)
+    return np.squeeze(middle / np.where(count > 0, count - 2 * cut, np.nan), -1)
 
 
 def probability_of_improvement(ours: ArrayLike, theirs: ArrayLike) -> float:
@@ -231,19 +259,22 @@ def probability_of_improvement(ours: ArrayLike, theirs: ArrayLike) -> float:
     Source: Agarwal et al. (2021), as `probability_of_improvement` of `rliable`; Mann & Whitney (1947).
 
     Args:
-        ours, theirs: [runs, tasks]; the numbers of runs may differ.
+        ours, theirs: [runs, tasks]; the numbers of runs may differ, and NaN counts as not measured. A task that one
+            side has no run of is left out; without any task the result is NaN.
 
-    >>> probability_of_improvement([[1.0], [2.0]], [[1.0], [0.0]])
+    >>> probability_of_improvement([[1.0], [2.0], [np.nan]], [[1.0], [0.0]])
     0.875
     """
-    mine, others = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
-    higher, equal = mine[:, None] > others[None], mine[:, None] == others[None]
-    return float(np.mean(higher + 0.5 * equal))
+    mine, others = np.asarray(ours, np.float64)[:, None], np.asarray(theirs, np.float64)[None]
+    known = ~np.isnan(mine) & ~np.isnan(others)
+    better = np.where(known, (mine > others) + 0.5 * (mine == others), 0.0).sum((0, 1))
+    count = known.sum((0, 1))
+    return float(np.mean(better[count > 0] / count[count > 0])) if count.any() else float("nan")
 
 
 def bootstrap_interval(
     values: ArrayLike,
-    statistic: Callable[[NDArray[np.float64]], ArrayLike],
+    statistic: Callable[..., ArrayLike],
     draws: int = 10_000,
     level: float = 0.95,
     seed: int = 0,
@@ -254,21 +285,38 @@ def bootstrap_interval(
     With few runs it covers less than it says (`t_interval`). The same as `get_interval_estimates` of `rliable`.
 
     Args:
-        values: [runs, tasks].
+        values: [runs, tasks]; NaN counts as not measured. A task is drawn from the runs that it has, as many as it has.
         statistic: of such an array; if vectorised, of [draws, runs, tasks], with one result for each draw. The limits
-            are the same; `iqm` of 16 × 10 values takes a tenth of the time.
+            are the same; `iqm` of 16 × 10 values takes a tenth of the time. A vectorised statistic with a parameter
+            `axis`, as `iqm` and `np.mean` have, is called with axis=(1, 2). Where tasks differ in how many runs were
+            measured, it is given NaN for those they lack.
 
-    >>> found = bootstrap_interval([[0.0], [1.0], [2.0], [3.0]], iqm, draws=500)
+    Returns:
+        Limits are NaN where no task has two runs.
+
+    >>> found = bootstrap_interval([[0.0], [1.0], [2.0], [3.0]], iqm, draws=500, vectorised=True)
     >>> float(found.mean), float(found.low) < 1.5 < float(found.high)
     (1.5, True)
     """
-    array = np.asarray(values, np.float64)
-    chance = np.random.default_rng(seed)
-    rows = chance.integers(0, len(array), (draws, *array.shape))
-    columns = np.arange(array.shape[1])
-    if vectorised:
-        mean, every = np.asarray(statistic(array[None]))[0], np.asarray(statistic(array[rows, columns]))
-    else:
-        mean, every = np.asarray(statistic(array)), np.stack([np.asarray(statistic(array[r, columns])) for r in rows])
-    low, high = np.quantile(every, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    array = without_missing(np.asarray(values, np.float64))
+    array = np.take_along_axis(array, np.argsort(np.isnan(array), 0, kind="stable"), 0)  # what is known comes first
+    count, columns = (~np.isnan(array)).sum(0), np.arange(array.shape[1])
+    of_draws = _of_draws(statistic) if vectorised else lambda x: np.stack([np.asarray(statistic(one)) for one in x])
+    if not len(array):
+        array = np.full((1, array.shape[1]), np.nan)
+    mean = np.asarray(of_draws(array[None]))[0]
+    if not (count > 1).any():
+        return Interval(mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan))
+    rows = np.random.default_rng(seed).integers(0, np.maximum(count, 1), (draws, *array.shape))
+    drawn = np.where(np.arange(len(array))[:, None] < count, array[rows, columns], np.nan)
+    low, high = np.quantile(np.asarray(of_draws(drawn)), [(1 - level) / 2, (1 + level) / 2], axis=0)
     return Interval(mean, low, high)
+
+
+def _of_draws(statistic: Callable[..., ArrayLike]) -> Callable[..., Any]:
+    """A statistic over all axes but the first, if it leaves the choice of axes to whoever calls."""
+    try:
+        axis = inspect.signature(statistic).parameters.get("axis")
+    except ValueError:  # it does not say
+        axis = None
+    return (lambda x: statistic(x, axis=(1, 2))) if axis is not None and axis.default is None else statistic

@@ -16,7 +16,7 @@ from chisel import lab
 from chisel.devices import Platform, use_devices
 from chisel.estimate import check as check_study
 from chisel.resolve import load_study
-from chisel.showing import influences_table, paths_table, phases_tables, plain_table, plan_tables
+from chisel.showing import influences_table, paths_table, phases_tables, plain_table, plan_tables, returns_table
 from chisel.spec import WrongInput
 from chisel.study import Study
 from chisel.telling import teller
@@ -35,6 +35,9 @@ app = typer.Typer(
 StudyName = Annotated[str, typer.Argument(help="A study file, or the bare name of a shipped one.", show_default=False)]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)]
 Seeds = Annotated[int | None, typer.Option("--seeds", help="Another number of seeds than the study's.")]
+FirstSeed = Annotated[
+    int | None, typer.Option("--first-seed", help="The number of the first seed; the others follow it.")
+]
 Steps = Annotated[int | None, typer.Option("--steps", help="Another number of environment steps a member.")]
 BatteryName = Annotated[str, typer.Option("--battery", help="A battery file, or the bare name of a shipped one.")]
 Devices = Annotated[
@@ -81,9 +84,10 @@ def _command(name: str | None = None) -> Callable[[Callable[..., None]], Callabl
     return register
 
 
-def _wanted(study: Study, seeds: int | None, steps: int | None) -> Study:
+def _wanted(study: Study, seeds: int | None, steps: int | None, first_seed: int | None) -> Study:
     """The study with the numbers that were given beside it."""
-    return study if seeds is None and steps is None else study.replaced(seeds, steps)
+    given = (seeds, steps, first_seed)
+    return study if given == (None, None, None) else study.replaced(*given)
 
 
 @_command()
@@ -93,6 +97,7 @@ def run(
         Path | None, typer.Option("--out", help="The run's folder; runs/NAME by default.", show_default=False)
     ] = None,
     seeds: Seeds = None,
+    first_seed: FirstSeed = None,
     steps: Steps = None,
     battery: BatteryName = "values",
     devices: Devices = None,
@@ -104,7 +109,7 @@ def run(
     The same command on an unfinished run goes on where it stopped; on a finished one it says so.
     """
     use_devices(devices, device)
-    wanted = _wanted(load_study(study), seeds, steps)
+    wanted = _wanted(load_study(study), seeds, steps, first_seed)
     folder = out or Path("runs") / Path(study).stem
     with teller(quiet) as tell:
         page = lab.run(wanted, folder, battery, devices, tell)
@@ -115,6 +120,7 @@ def run(
 def check(
     study: StudyName,
     seeds: Seeds = None,
+    first_seed: FirstSeed = None,
     steps: Steps = None,
     devices: Devices = None,
     device: Device = None,
@@ -123,7 +129,7 @@ def check(
 ) -> None:
     """Validate a study and print the plan: members, environment steps, estimated time and disk."""
     use_devices(devices, device)
-    wanted = _wanted(load_study(study), seeds, steps)
+    wanted = _wanted(load_study(study), seeds, steps, first_seed)
     with teller(quiet) as tell:
         plan = check_study(wanted, devices, timing, tell)
     for table in plan_tables(study, wanted, plan):
@@ -148,7 +154,8 @@ def read(
     with teller(quiet) as tell, alone(run):
         lab.read(this, battery, devices, tell)
     if not quiet:
-        Console().print(influences_table(lab.open_run(run)))
+        done = lab.open_run(run)
+        Console().print(influences_table(done), "", returns_table(done), sep="\n")
     typer.echo(run / "readings.nc")
 
 
@@ -171,6 +178,7 @@ def fork(
     ] = None,
     reseed: Annotated[bool, typer.Option("--reseed", help="Go on with other random numbers than the run did.")] = False,
     seeds: Seeds = None,
+    first_seed: FirstSeed = None,
     steps: Steps = None,
     battery: BatteryName = "values",
     devices: Devices = None,
@@ -184,7 +192,7 @@ def fork(
     use_devices(devices, device)
     this = lab.open_run(run)
     wanted = this.study.model_copy(update={"fork": None}) if study is None else load_study(study)
-    wanted = _wanted(wanted, seeds, steps)
+    wanted = _wanted(wanted, seeds, steps, first_seed)
     folder = out or Path("runs") / f"{Path(study or run).stem}-{at}"
     with teller(quiet) as tell:
         typer.echo(lab.fork(this, at, wanted, folder, schedule, reseed, battery, devices, tell))

@@ -3,8 +3,6 @@
 Nothing here imports JAX; what guards do is in `chisel.guards`.
 """
 
-from typing import Literal
-
 from pydantic import Field, model_validator
 
 from chisel.spec import Part, fault, nearest
@@ -30,7 +28,9 @@ class WhenPart(Part):
     rival: str | None = None
     edit: str | None = Field(None, description="the object that is put in; by default that of the goal")
     channel: str | None = None
-    levels: Literal["training", "decorrelated"] | None = Field(None, description="by default those of training")
+    levels: str | None = Field(
+        None, min_length=1, description="of which distribution of levels, by default `training`; a battery names more"
+    )
     layer: str | None = None
     feature: str | None = None
     above: float | None = None

@@ -55,13 +55,19 @@ def asked_of(guard: GuardPart) -> str:
 
 
 def check_guards(
-    study: Study, left_out: dict[str, str], features: tuple[str, ...], layers: tuple[str, ...], where: str
+    study: Study,
+    left_out: dict[str, str],
+    features: tuple[str, ...],
+    layers: tuple[str, ...],
+    levels: tuple[str, ...],
+    where: str,
 ) -> None:
     """Checks that a battery on this world takes the readings that guards ask for.
 
     Args:
         left_out: readings that the world does not allow, and why.
         features, layers: what the battery decodes, and from where.
+        levels: the distributions of levels that returns are read on.
 
     Raises:
         WrongInput: it does not.
@@ -78,6 +84,10 @@ def check_guards(
             if name is not None and name not in taken:
                 why = f"which is not among the battery's decode.{key}s"
                 raise WrongInput(f"{place(where, [*at, key], raw)} is {name!r}, {why}; {nearest(name, taken)}")
+        if when.levels is not None and when.levels not in levels:
+            listed = f"levels are {', '.join(map(repr, levels))}; a battery may name more of them"
+            near = nearest(when.levels, levels)
+            raise WrongInput(f"{place(where, [*at, 'levels'], raw)} is {when.levels!r}; {near} ({listed})")
 
 
 class Guards:
@@ -90,14 +100,15 @@ class Guards:
     def __init__(self, study: Study, reader: Reader, untrained: object) -> None:
         self._study, self._reader, self._untrained = study, reader, untrained
 
-    def look(self, params: object, updates: int, before: Watch) -> Watch:
+    def look(self, params: object, updates: int, before: Watch, trained_on: np.ndarray | None = None) -> Watch:
         """What is decided at the checkpoint after so many updates.
 
         Args:
             params: of the networks, [members, …].
             before: what was decided at the checkpoint before.
+            trained_on: [members, params] the numbers of the levels that each trains on; by default the study's.
         """
-        row = self._reader.read(params)
+        row = self._reader.read(params, trained_on)
         under, halted, fired = before.under.copy(), before.halted.copy(), before.fired.copy()
         seen = np.full_like(before.seen, np.nan)
         for i, guard in enumerate(self._study.guard):
@@ -163,7 +174,7 @@ def record_guards(study: Study, watches: list[Watch]) -> xr.Dataset:
         coords={
             "guard": [guard.title for guard in study.guard],
             "schedule": [s.name for s in study.schedule],
-            "seed": np.arange(seeds, dtype=np.int32),
+            "seed": np.array(study.training.seed_numbers, np.int32),
             "checkpoint": np.array(study.checkpoint_updates, np.int64) * batch,
         },
     )

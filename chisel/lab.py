@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from chisel.devices import use_devices
 from chisel.news import News, Tell, silent
 from chisel.phasing import edge_update
-from chisel.resolve import check_names, final_params, true_channels
+from chisel.resolve import check_names, final_params, levels_vary, true_channels
 from chisel.spec import WrongInput
 from chisel.study import Study
 
@@ -117,7 +117,7 @@ def _checked_battery(study: Study, battery: str, guards: bool) -> "Battery":
     layers = network.layers if chosen.decode.layers == "all" else tuple(chosen.decode.layers)
     if guards:
         not_asked = dict.fromkeys(set(READINGS) - set(chosen.asked), f"{where} does not ask for it")
-        check_guards(study, not_asked | left_out(world), features, layers, "study")
+        check_guards(study, not_asked | left_out(world), features, layers, tuple(chosen.distributions), "study")
     return chosen
 
 
@@ -178,7 +178,7 @@ def _reader(
     chosen, where = load_battery(battery)
     chosen = chosen if only is None else chosen.model_copy(update={"readings": only})
     world, network = with_functions(population.plan.world, chosen, where), population.plan.agent.network
-    return Reader(chosen, world, network, final_params(study), population.members, devices)
+    return Reader(chosen, world, network, final_params(study), population.members, devices, levels_vary(study))
 
 
 def read(this: "Run", battery: str = "values", devices: int | None = None, tell: Tell = silent) -> None:
@@ -191,7 +191,7 @@ def read(this: "Run", battery: str = "values", devices: int | None = None, tell:
     from chisel import run as runs
     from chisel.analysis.statistics import smallest_paired_p
     from chisel.probing.dataset import dataset, with_transfer
-    from chisel.trainer import load_members, population_of
+    from chisel.trainer import level_params, load_members, population_of
 
     study = this.study
     _checked_battery(study, battery, guards=False)
@@ -202,19 +202,21 @@ def read(this: "Run", battery: str = "values", devices: int | None = None, tell:
         tell(News("note", text=warning))
     # A fork begins with trained agents; what training added is told from untrained ones, and these can be made again.
     plan, rows, probes = sorted({0, *study.checkpoint_updates}), [], []
+    trained_on = level_params(this.dataset(runs.TRAINING), plan)
 
     def networks(updates: int) -> Any:
         return load_members(this, population, keys, updates).agent.params
 
     for i, updates in enumerate(plan):
         params = networks(updates)
-        rows.append(reader.read(params))
+        rows.append(reader.read(params, trained_on[:, i]))
         probes += [reader.probes(params)] if "transfer" in reader.asked else []
         tell(News("reading", i + 1, len(plan), "checkpoints"))
     names = [s.name for s in study.schedule]
     training = study.training
     edges = [edge_update(edge, training.updates) for edge in study.edges]
-    data = dataset(reader, rows, names, training.seeds, plan, training.batch, training.updates, edges)
+    counts = training.seeds, plan, training.batch, training.updates
+    data = dataset(reader, rows, names, *counts, edges, trained_on, training.first_seed)
     if data["diverged"].any():
         tell(News("note", text=_diverged(data["diverged"])))
     if len(names) > 1 and smallest_paired_p(training.seeds) > 0.05:

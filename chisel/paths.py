@@ -27,6 +27,7 @@ from chisel.spec import WrongInput, unknown
 from chisel.study import Study
 from chisel.trainer import load_members, population_of
 from chisel.training.population import Population
+from chisel.view.levels import common
 from chisel.worlds.world import World
 
 FIRST = 6  # schedules that are compared where nobody says which
@@ -41,7 +42,7 @@ class _Chosen(NamedTuple):
         schedules: names, in the order of the study; `others` are left out.
         rows: [schedule, seed], the members' numbers in the population.
         pairs: numbers of two schedules each.
-        returns: [schedule, seed, checkpoint], of the true channels on training levels; NaN where a member has diverged.
+        returns: [schedule, seed, checkpoint], of the true channels on `study` levels; NaN where a member has diverged.
         whole: [schedule, seed], members that have not diverged in the end.
     """
 
@@ -89,8 +90,8 @@ def paths(
         run: trained and read.
         battery: whose bank, and whose number of episodes.
         pairs: of schedules, by name; by default all among the first six.
-        target: the return to match, of the true channels per episode on training levels; by default the smallest of
-            the schedules' highest mean returns.
+        target: the return to match, of the true channels per episode on `study` levels (docs/readings.md); by default
+            the smallest of the schedules' highest mean returns.
         points: on each line, its ends included; odd, so that there is a middle.
         draws: at most so many rearrangements in a permutation test.
 
@@ -148,7 +149,7 @@ def _chosen(run: Run, readings: xr.Dataset, pairs: Sequence[tuple[str, str]] | N
     schedules = [name for name in every if any(name in pair for pair in asked)]
     data = readings.sel(schedule=schedules)
     true = list(true_channels(run.study, world_of(run.study)))
-    returns = data["returns"].sel(levels="training", channel=true).sum("channel", skipna=False)
+    returns = data["returns"].sel(levels=common(data), channel=true).sum("channel", skipna=False)
     diverged = data["diverged"].astype(bool)
     values = returns.where(~diverged).transpose(*MEMBERS, "checkpoint").values
     rows = np.array([every.index(name) for name in schedules])[:, None] * seeds + np.arange(seeds)
@@ -171,7 +172,7 @@ def _match(run: Run, chosen: _Chosen, target: float | None) -> Matched:
 
 
 def _ground(study: Study, part: Battery, population: Population, devices: int | None) -> Ground:
-    """What a reader of the study's networks reads on: levels are those of the end of training."""
+    """What a reader of the study's networks reads on: levels are those of the study at the end of training."""
     plan, params = population.plan, final_params(study)
     return ground(Reader(part, plan.world, plan.agent.network, params, population.members, devices), params)
 

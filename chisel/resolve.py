@@ -74,7 +74,7 @@ def check_names(study: Study, where: str) -> None:
     told: list[tuple[list[Any], Mapping[str, float | Knots]]] = [(["world_params"], study.world_params)]
     told += [([*loc, "world_params"], situation.world_params) for loc, situation in study.situations()]
     for loc, params in told:
-        _check_params(params, world, lambda key=None, loc=loc: place(where, loc, raw, key))
+        check_params(params, world, lambda key=None, loc=loc: place(where, loc, raw, key))
     for loc, table in study.reward_tables():
         for name, term in table.items():
             _check_key(name, world, known, partial(place, where, loc, raw, name))
@@ -89,7 +89,15 @@ def check_names(study: Study, where: str) -> None:
         _check_guard(guard, study, world, known, lambda key, i=i: place(where, ["guard", i, "when", key], raw))
 
 
-def _check_params(given: Mapping[str, float | Knots], world: "World", at: Callable[..., str]) -> None:
+def check_params(given: Mapping[str, float | Knots], world: "World", at: Callable[..., str]) -> None:
+    """Checks names and bounds of parameters of the level distribution.
+
+    Args:
+        at: (key) -> where a complaint about that parameter stands.
+
+    Raises:
+        WrongInput: the world has no such parameter, or it is out of its bounds.
+    """
     for name, amount in given.items():
         if name not in world.params:
             raise unknown(at(name), f"parameter of world {world.name!r}", name, world.params)
@@ -190,6 +198,12 @@ def final_params(study: Study) -> dict[str, float]:
     from chisel.worlds.world import defaults
 
     return {k: float(curve(v)(1.0)) for k, v in (defaults(world_of(study)) | study.world_params).items()}
+
+
+def levels_vary(study: Study) -> bool:
+    """Whether agents may train on other levels than those of `final_params`: by schedule, or by progress."""
+    in_time = any(len(set(values(amount))) > 1 for amount in study.world_params.values())
+    return in_time or any(situation.world_params for _, situation in study.situations())
 
 
 def resolve(study: Study) -> Resolved:

@@ -1,6 +1,7 @@
 """What the terminal shows: tables of plans, budgets, decision-influences and effects of phases."""
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
@@ -12,6 +13,7 @@ from chisel.phasing import edge_update
 from chisel.study import Study
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
 
     from chisel.budget import Budget
@@ -28,7 +30,7 @@ def plan_tables(name: str, wanted: Study, plan: "Estimate") -> list[Table]:
     table = plain_table(wanted.title or name)
     table.add_row("world", wanted.world)
     table.add_row("schedules", _schedules(wanted))
-    table.add_row("members", f"{plan.members} ({len(wanted.schedule)} schedules × {each.seeds} seeds)")
+    table.add_row("members", f"{plan.members} ({len(wanted.schedule)} schedules × {_seeds(each.seed_numbers)})")
     table.add_row("steps of a member", f"{each.steps:,} ({plan.updates} updates of {each.batch:,})")
     table.add_row("steps in all", f"{plan.steps:,}")
     if plan.trained < plan.steps:
@@ -46,6 +48,12 @@ def plan_tables(name: str, wanted: Study, plan: "Estimate") -> list[Table]:
         table.add_row("training", f"about {_time(plan.training)} at {rate:,.0f} steps/s (timed on 2 updates)")
         table.add_row("compiling", f"{_time(plan.compiling)}; the readings compile for about as long")
     return [table, _budget_table(plan.scales, plan.budgets)]
+
+
+def _seeds(numbers: list[int]) -> str:
+    """How many seeds, and which if they do not begin with 0."""
+    which = f", {numbers[0]} to {numbers[-1]}" if numbers[0] else ""
+    return f"{len(numbers)} seeds{which}"
 
 
 def _schedules(wanted: Study) -> str:
@@ -136,14 +144,45 @@ def influences_table(this: "Run") -> Table | str:
     return table
 
 
+def returns_table(this: "Run") -> Group:
+    """What episodes add up to at the end of training: on which levels, and what could be reached there."""
+    from chisel.run import READINGS
+    from chisel.view import levels, series
+
+    readings = this.dataset(READINGS)
+    true, proxies = (series.listed(readings, f"{kind}_channels") for kind in ("true", "proxy"))
+    table = _headed("returns per episode at the end of training (intervals: 95 %, over seeds)")
+    for column in ("levels", "schedule", *(f"{c} (true)" for c in true), *(f"{c} (proxy)" for c in proxies)):
+        table.add_column(escape(column))
+    names = [levels.common(readings), *levels.others(readings)]
+    for name in names:
+        tops = {c: levels.ceilings_of(readings, name, c) for c in (*true, *proxies)}
+        for i, schedule in enumerate(readings.schedule.values):
+            own = readings["returns"].isel(checkpoint=-1, schedule=i).sel(levels=name)
+            cells = [_return(own.sel(channel=c).values, float(top[i])) for c, top in tops.items()]
+            table.add_row(name if i == 0 else "", escape(str(schedule)), *cells)
+    return Group(table, *(Text(f"{name}: {levels.described(readings, name)}") for name in names))
+
+
+def _return(values: "np.ndarray", top: float) -> str:
+    """The mean over seeds with its interval, and the ceiling where it is known."""
+    from chisel.analysis.statistics import t_interval
+
+    mean, low, high = (float(x) for x in t_interval(values))
+    limits = f" ({low:.2f} to {high:.2f})" if high > low else ""
+    return f"{mean:.2f}{limits}{f' of {top:.2f}' if math.isfinite(top) else ''}".replace("-", "−")
+
+
 def phases_tables(this: "Run", most: int = 6) -> list[Any]:
     """How much each phase of a factorial mattered to the measures that moved most."""
     from chisel.run import READINGS
     from chisel.view.effect_rows import further, in_words, percent, rows
     from chisel.view.effects import effects
+    from chisel.view.levels import common
 
-    found = effects(this.dataset(READINGS))
-    main = _headed("how much each phase mattered, at the end of training (intervals: 95 %, over seeds)")
+    readings = this.dataset(READINGS)
+    found, on = effects(readings), f"returns: on {common(readings)} levels; intervals: 95 %, over seeds"
+    main = _headed(f"how much each phase mattered, at the end of training ({on})")
     several = found.sizes["against"] > 1
     first = json.loads(found.attrs["conditions"])[0]
     for column in ("measure", "phase", f"{first} less {'' if several else found.against.values[0]}", "Shapley share"):
@@ -174,7 +213,9 @@ def paths_table(found: "xr.Dataset") -> Table:
     from chisel.analysis.statistics import Interval
     from chisel.view.effect_rows import in_words
 
-    table = _headed(f"path dependence, at a return of {found.attrs['target']:.3g} (intervals: 95 %, over seeds)")
+    table = _headed(
+        f"path dependence, at a return of {found.attrs['target']:.3g} on study levels (intervals: 95 %, over seeds)"
+    )
     for column in ("schedules", "divergence of policies", "p", "loss barrier"):
         table.add_column(column)
 

@@ -19,6 +19,7 @@ from chisel.terms import Amount
 from chisel.traits import Agent, PPOPart, fault_of
 
 MOST_UPDATES = 2**23  # of which single precision tells every middle apart, see `chisel.rewards.schedule.progress`
+LAST_SEED = 2**31 - 1  # what a file can hold of a seed
 
 
 class CheckpointPart(Part):
@@ -32,7 +33,8 @@ class TrainingPart(Part):
     """How long, how many."""
 
     steps: int = Field(409_600, ge=1, description="environment steps of each member")
-    seeds: int = Field(4, ge=1)
+    seeds: int = Field(4, ge=1, description="how many")
+    first_seed: int = Field(0, ge=0, description="the number of the first seed; the others follow it")
     worlds: int = Field(64, ge=1, description="environments side by side in each member")
     rollout: int = Field(32, ge=1, description="steps in each environment between two updates")
     checkpoints: CheckpointPart = CheckpointPart()
@@ -46,6 +48,21 @@ class TrainingPart(Part):
     def updates(self) -> int:
         """Updates of each member."""
         return self.steps // self.batch
+
+    @property
+    def seed_numbers(self) -> list[int]:
+        """The seeds by number."""
+        return list(range(self.first_seed, self.first_seed + self.seeds))
+
+    @model_validator(mode="after")
+    def _countable(self) -> "TrainingPart":
+        if self.first_seed + self.seeds - 1 > LAST_SEED:
+            raise fault(
+                f"seeds are at most {LAST_SEED:,} (31 bits); with {self.seeds:,} of them expected at most "
+                f"{max(LAST_SEED - self.seeds + 1, 0):,}, found {self.first_seed:,}",
+                "first_seed",
+            )
+        return self
 
     @model_validator(mode="after")
     def _divisible(self) -> "TrainingPart":
@@ -182,16 +199,16 @@ class Study(Part):
         made = {"schedule"} if self.factorial else set()
         return self.model_dump(exclude_none=True, mode="json", exclude=made)
 
-    def replaced(self, seeds: int | None = None, steps: int | None = None) -> "Study":
-        """The same study with other numbers of seeds or steps.
+    def replaced(self, seeds: int | None = None, steps: int | None = None, first_seed: int | None = None) -> "Study":
+        """The same study with other numbers of seeds or steps, or other seeds.
 
         Raises:
             WrongInput: the numbers do not fit.
         """
-        raw = self._raw()
-        raw["training"] |= {k: v for k, v in {"seeds": seeds, "steps": steps}.items() if v is not None}
-        given = " ".join(f"--{k} {v}" for k, v in {"seeds": seeds, "steps": steps}.items() if v is not None)
-        return validate(raw, Study, given)
+        raw, numbers = self._raw(), {"seeds": seeds, "steps": steps, "first_seed": first_seed}
+        given = {key: value for key, value in numbers.items() if value is not None}
+        raw["training"] |= given
+        return validate(raw, Study, " ".join(f"--{key.replace('_', '-')} {value}" for key, value in given.items()))
 
     @property
     def edges(self) -> list[float]:

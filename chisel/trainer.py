@@ -8,7 +8,8 @@ import numpy as np
 from chisel.guards import Guards, Watch, record_guards, unwatched
 from chisel.news import News, Tell
 from chisel.phasing import SchedulePart, edge_update
-from chisel.resolve import Resolved, resolve
+from chisel.resolve import Resolved, levels_vary, resolve
+from chisel.rewards.schedule import in_force
 from chisel.run import TRAINING, Broken, Run, Saver, clear_unfinished, load_checkpoint
 from chisel.spec import WrongInput
 from chisel.study import Study
@@ -18,7 +19,7 @@ from chisel.training.record import record
 from chisel.training.sharing import Sharing, alone, sharing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import xarray as xr
 
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 def population_of(study: Study, devices: int | None) -> tuple[Population, np.ndarray]:
     """All members of a study, and the keys from which they begin."""
     resolved = resolve(study)
-    seeds, schedules = study.training.seeds, len(study.schedule)
-    under = np.repeat(np.arange(schedules), seeds)
+    seeds, schedules = study.training.seed_numbers, len(study.schedule)
+    under = np.repeat(np.arange(schedules), len(seeds))
     return Population(resolved.plan, _of_members(resolved, under), devices), seed_keys(seeds, schedules)
 
 
@@ -182,7 +183,10 @@ def _advance(
                 members = population.gather(laid)
             rows.append(jax.tree.map(lambda *x: np.concatenate(x, axis=1), *segment))
             if guards is not None:
-                watches.append(guards.look(members.agent.params, at, watches[-1]))
+                trained_on = None
+                if levels_vary(study):
+                    trained_on = _trained_on(resolved, watches[-1].under, rows[-1].at[:, -1])
+                watches.append(guards.look(members.agent.params, at, watches[-1], trained_on))
                 members = _entering(members, watches[-1].under != watches[-2].under)
                 _tell_acts(study, at, watches[-1], tell)
             else:
@@ -192,6 +196,38 @@ def _advance(
     finally:
         saver.close()
     return _Past(at, members, rows, watches)
+
+
+def _trained_on(resolved: Resolved, under: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The level distribution of every member in one update, [members, params], by sorted name.
+
+    Args:
+        under, at: of each member, the number of its schedule, and the update of that schedule's clock.
+    """
+    schedules = jax.tree.map(jax.numpy.asarray, resolved.schedules)
+    params = jax.jit(jax.vmap(lambda i, clock: in_force(jax.tree.map(lambda x: x[i], schedules), clock).params))
+    return np.asarray(params(under, np.maximum(at, 0)))  # a halted member is not looked at
+
+
+def level_params(training: "xr.Dataset", plan: "Sequence[int]") -> np.ndarray:
+    """The level distribution that members trained on in the update that ended at each checkpoint; before any was
+    done, in the first; after a member was halted, in its last. [members, checkpoints, params], by sorted name.
+
+    Args:
+        training: a run's `training.nc`.
+        plan: updates done at each checkpoint.
+    """
+    members = training.sizes["schedule"] * training.sizes["seed"]
+    if "param" not in training:  # the world has none
+        return np.zeros((members, len(plan), 0), np.float32)
+    rows = training["param"].transpose("schedule", "seed", "update", "param_name").values
+    rows = rows.reshape(members, *rows.shape[2:])
+    updates = training["update"].values
+    trained = np.isfinite(rows).all(2)
+    last = np.maximum.accumulate(np.where(trained, np.arange(len(updates)), 0), axis=1)
+    place = np.clip(np.array(plan) - 1 - updates[0], 0, len(updates) - 1)
+    found: np.ndarray = rows[np.arange(members)[:, None], last[:, place]]
+    return found
 
 
 def _other_luck(study: Study, members: Any, at: int, watch: Watch) -> Any:
@@ -228,6 +264,7 @@ def _training(study: Study, population: Population, past: _Past) -> "xr.Dataset"
     under = np.concatenate([np.repeat(w.under[:, None], n, 1) for w, n in zip(before, lengths, strict=True)], axis=1)
     labels = [s.name for s in study.schedule]
     data = record(population.plan, resolve(study).schedules, labels, study.training.seeds, metrics, under, study.start)
+    data = data.assign_coords(seed=np.array(study.training.seed_numbers, np.int32))
     data = data.assign(phase=(data["under"].dims, _phases(study, data["under"].values, data["schedule_update"].values)))
     data["phase"].attrs = {"long_name": "phase of the schedule that was in force in the update, from 0", "units": "1"}
     return data.merge(record_guards(study, past.watches)) if study.guard else data

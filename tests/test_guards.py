@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -57,8 +58,9 @@ class Told:
 
     world, layers, features = WORLDS["smile"], ("hidden_1", "hidden_2"), ("carrying", "clown_distance")
     edits, contexts, battery = WORLDS["smile"].goals, (), Battery()
+    levels = SimpleNamespace(names=("training", "decorrelated"))
 
-    def read(self, params):
+    def read(self, params, trained_on=None):
         blank = Readings(np.zeros(MEMBERS, bool), np.full((MEMBERS, 2, 5), NAN), bid=np.full((MEMBERS, 4), NAN))
         return blank._replace(**{name: np.asarray(value, np.float32) for name, value in params.items()})
 
@@ -267,7 +269,6 @@ WRONG = {
     "neither": ('reading = "bid", goal = "clown"', "guard[0].when: expected either `above` or `below`, found neither"),
     "which": ('reading = "choice", rival = "clown", above = 1', "guard[0].when: which goal? choice is read of one goal at a time"),
     "dimension": ('reading = "bid", goal = "clown", rival = "water", above = 1', "guard[0].when.rival: bid has no rival; it has goal"),
-    "levels": ('reading = "returns", channel = "smile", levels = "trained", above = 1', "guard[0].when.levels is 'trained'; did you mean 'training'?"),
     "after": ('reading = "bid", goal = "clown", above = 1, after = 2', "guard[0].when.after is 2; expected"),
     "key": ('reading = "bid", goals = "clown", above = 1', "unknown key 'goals' in guard[0].when; did you mean 'goal'?"),
     "goal": ('reading = "bid", goal = "clwn", above = 1', "guard[0].when.goal: unknown goal of world 'smile' 'clwn'; did you mean 'clown'?"),
@@ -401,6 +402,22 @@ def test_a_battery_that_leaves_out_the_layer_is_refused_before_anything_is_writt
     with pytest.raises(WrongInput) as error:
         lab.run(load_study(str(tmp_path / "study.toml")), tmp_path / "new", str(battery), 2)
     assert says in str(error.value)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("trained", "did you mean 'training'?"), ("no_clwn", "did you mean 'no_clown'?")]
+)
+def test_levels_that_the_battery_does_not_play_are_refused_before_anything_is_written(begun, tmp_path, name, near):
+    _, battery, _ = begun
+    text = (tmp_path / "study.toml").read_text()
+    when = f'when = {{ reading = "returns", channel = "smile", levels = "{name}", above = 1 }}'
+    (tmp_path / "study.toml").write_text(f"{text}[[guard]]\n{when}\nthen = {{ halt = true }}\n")
+    battery.write_text("levels = { no_clown = { clown = 0 } }\n" + BATTERY)
+    with pytest.raises(WrongInput) as error:
+        lab.run(load_study(str(tmp_path / "study.toml")), tmp_path / "new", str(battery), 2)
+    assert f"guard[1].when.levels is '{name}'; {near}" in str(error.value)
+    assert "levels are 'training', 'study', 'decorrelated', 'no_clown'" in str(error.value)
     assert not (tmp_path / "new").exists()
 
 

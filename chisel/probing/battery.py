@@ -3,15 +3,16 @@
 import runpy
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import jax
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from chisel.agents.networks import Network
 from chisel.probing.defaults import L2, NULLS, STATES, STRENGTHS
-from chisel.spec import Part, WrongInput, find, load, nearest, unknown
+from chisel.resolve import check_params
+from chisel.spec import Part, WrongInput, fault, find, load, nearest, place, unknown
 from chisel.worlds.world import Facts, State, World, names
 
 
@@ -60,7 +61,7 @@ class ChoicePart(Part):
 class ReturnsPart(Part):
     """Evaluation episodes."""
 
-    episodes: int = Field(128, ge=1, description="episodes on training levels, and as many on decorrelated ones")
+    episodes: int = Field(128, ge=1, description="episodes on the levels of every distribution")
 
 
 Reading = Literal[
@@ -81,6 +82,13 @@ NEEDS: dict[str, Reading] = {  # what another reading is made from
 }
 COSTLY = ("description_length", "transfer", "erasure", "steering")
 
+# The distributions of levels that every battery plays, and what they are.
+LEVELS = {
+    "training": "levels as the schedule in force deals them to the member at the checkpoint",
+    "study": "levels of the study's own world_params at the end of training, the same for all schedules",
+    "decorrelated": "levels in which everything is there or not, and lies anywhere, independently",
+}
+
 
 class Battery(Part):
     """What to read from every checkpoint of every member."""
@@ -96,6 +104,25 @@ class Battery(Part):
     steering: SteeringPart = SteeringPart()
     choice: ChoicePart = ChoicePart()
     returns: ReturnsPart = ReturnsPart()
+    levels: dict[str, Annotated[dict[str, float], Field(min_length=1)]] = Field(
+        {}, description="more distributions of levels by name, each some world_params; the rest is as in the study"
+    )
+
+    @model_validator(mode="after")
+    def _levels_are_new(self) -> "Battery":
+        for name in self.levels:
+            if name in LEVELS:
+                raise fault(f"every battery plays these already ({LEVELS[name]}); choose another name", "levels", name)
+        return self
+
+    @property
+    def distributions(self) -> dict[str, str]:
+        """All distributions of levels that returns are read on, and what each is."""
+        told = {
+            name: ", ".join(f"{key} = {value:g}" for key, value in params.items())
+            for name, params in self.levels.items()
+        }
+        return LEVELS | {name: f"levels with {text}, the rest as in `study`" for name, text in told.items()}
 
     @property
     def asked(self) -> tuple[str, ...]:
@@ -155,11 +182,15 @@ def _telling(world: World, more: Callable[[State], Facts], at: str) -> World:
 
 
 def check_battery(battery: Battery, where: str, world: World, network: Network) -> None:
-    """Checks the names in a battery.
+    """Checks the names in a battery, and that parameters of levels are within their bounds.
 
     Raises:
-        WrongInput: a feature or layer is named that the world or the network does not have.
+        WrongInput: a feature, layer or parameter is named that the world or the network does not have, or a parameter
+            is out of its bounds.
     """
+    raw = battery.model_dump()
+    for name, params in battery.levels.items():
+        check_params(params, world, lambda key=None, name=name: place(where, ["levels", name], raw, key))
     asked = (
         ("features", "feature", battery.decode.features, names(world).features),
         ("layers", "layer", battery.decode.layers, network.layers),

@@ -10,7 +10,7 @@ import xarray as xr
 
 from chisel.analysis.onset import half_life, spell
 from chisel.analysis.statistics import t_interval
-from chisel.probing.reader import LEVELS, Reader, Readings
+from chisel.probing.reader import Reader, Readings
 from chisel.probing.verdict import LEVEL, verdict
 from chisel.worlds.world import names
 
@@ -24,6 +24,8 @@ def dataset(
     batch: int,
     updates: int,
     edges: Sequence[int] = (),
+    trained_on: np.ndarray | None = None,
+    first_seed: int = 0,
 ) -> xr.Dataset:
     """All readings of a study, labelled.
 
@@ -32,8 +34,10 @@ def dataset(
         checkpoints: updates done at each.
         batch, updates: environment steps of an update, and updates in all.
         edges: updates at which phases end, each a checkpoint.
+        trained_on: [schedules × seeds, checkpoints, params] the numbers of the levels that members trained on, as the
+            reader was told them; by default the study's.
+        first_seed: the number of the first seed.
     """
-    known = names(reader.world)
     dims = {name: own for name, own in DIMENSIONS.items() if getattr(rows[0], name) is not None}
 
     def shaped(name: str) -> np.ndarray:
@@ -42,7 +46,7 @@ def dataset(
 
     every = {
         "schedule": schedules,
-        "seed": np.arange(seeds, dtype=np.int32),
+        "seed": np.arange(first_seed, first_seed + seeds, dtype=np.int32),
         "checkpoint": np.array(checkpoints, np.int64) * batch,
     } | coordinates(reader)
     used = {"schedule", "seed", "checkpoint", *(dim for own in dims.values() for dim in own)}
@@ -50,14 +54,13 @@ def dataset(
         {name: (("schedule", "seed", "checkpoint", *own), shaped(name)) for name, own in dims.items()},
         coords={name: values for name, values in every.items() if name in used},
     ).assign_coords(progress=("checkpoint", np.array(checkpoints) / updates))
-    ceilings = reader.ceilings()
-    top = np.stack([ceilings.get(c, np.full(2, np.nan)) for c in known.channels], 1)
-    data["ceiling"] = (("levels", "channel"), top)
+    data = _with_levels(data, reader, trained_on)
     data = _with_controls(data, reader) if "score" in dims else data
     data = _with_verdicts(data) if reader.judges else data
     data = _with_times(data, [edge * batch for edge in edges])
     data = data.drop_vars([name for name in data.data_vars if str(name).endswith(("_blocks", "_blocks_again"))])
-    return described(data.assign_attrs(left_out=json.dumps(reader.left_out)), reader.network.greedy)
+    told = {"left_out": json.dumps(reader.left_out), "levels": json.dumps(reader.battery.distributions)}
+    return described(data.assign_attrs(told), reader.network.greedy)
 
 
 def coordinates(reader: Reader) -> dict[str, Any]:
@@ -71,9 +74,26 @@ def coordinates(reader: Reader) -> dict[str, Any]:
         "edit": list(reader.edits),
         "context": list(reader.contexts),
         "strength": list(reader.battery.steering.strengths),
-        "levels": list(LEVELS),
+        "levels": list(reader.levels.names),
         "channel": list(names(reader.world).channels),
     }
+
+
+def _with_levels(data: xr.Dataset, reader: Reader, trained_on: np.ndarray | None) -> xr.Dataset:
+    """What is known of the levels that returns are of: ceilings, parameters, and what is there how often."""
+    lead = ("schedule", "seed", "checkpoint")
+    sizes = tuple(data.sizes[name] for name in lead)
+    found = reader.levels.facts(trained_on, sizes[0] * sizes[1], sizes[2])
+    known = {
+        "ceiling": ("channel", list(names(reader.world).channels), found.ceiling),
+        "level_param": ("param_name", reader.levels.params, found.params),
+        "present": ("goal", list(reader.world.goals), found.present),
+    }
+    for name, (dim, labels, values) in known.items():
+        if labels and values is not None:
+            whole = values.reshape(*sizes, *values.shape[2:])
+            data = data.assign_coords({dim: labels}).assign({name: ((*lead, "levels", dim), whole)})
+    return data
 
 
 def _with_controls(data: xr.Dataset, reader: Reader) -> xr.Dataset:
@@ -250,8 +270,10 @@ _MEANINGS: dict[str, tuple[str, str]] = {
     "effort": ("what a step of path distance is worth in choices", "nat/step"),
     "deviance": ("misfit of utilities per spare pair of goals: about 1 if one number per goal is enough", "1"),
     "intransitive": ("triples of goals that are chosen in a circle", "1"),
-    "returns": ("mean of each channel's sum over an episode, unweighted", "1"),
-    "ceiling": ("best reachable mean return of a channel on the same levels; NaN where not known", "1"),
+    "returns": ("mean of each channel's sum over an episode on levels of that distribution, unweighted", "1"),
+    "ceiling": ("best reachable mean return of a channel on the very levels played; NaN where not known", "1"),
+    "present": ("share of the levels played in which the goal is there", "1"),
+    "level_param": ("number of the level distribution that the levels are of; NaN: drawn in another way", "1"),
     "half_life": ("how long after a phase the bid has halved; infinite: not by the end, NaN: there was none", "step"),
     **{
         f"{name}_{end}": (f"{when} {holds}; NaN: {never}", "step")

@@ -1,9 +1,9 @@
 """What networks do where none of them was trained, and on the straight line between two of them.
 
 Policies are told on the bank: it is drawn without any policy and its facts vary independently, hence off every
-schedule's training distribution. Along a line (Frankle et al. 2020) the return is of training levels, with the same
-luck at every point, and bids are of the bank. Networks with memory look at a state of the bank as readers do: a few
-times, as if an episode began there.
+schedule's training distribution. Along a line (Frankle et al. 2020) the return is of `study` levels
+(`chisel.probing.battery.LEVELS`), with the same luck at every point, and bids are of the bank. Networks with memory
+look at a state of the bank as readers do: a few times, as if an episode began there.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Ground(NamedTuple):
     Fields:
         observations: of the bank, [states, …].
         shortens: [states, goals, actions], the actions that shorten the path to each goal; None if nobody knows.
-        levels: [episodes, …] start states on training levels.
+        levels: [episodes, …] start states of `study` levels.
         params: the level distribution, as numbers.
         key: the luck of all episodes.
     """
@@ -60,7 +60,7 @@ class Line(NamedTuple):
 
 
 def ground(reader: Reader, params: dict[str, float]) -> Ground:
-    """The bank, the training levels and the luck of a reader, so that numbers are those of its readings.
+    """The bank, the `study` levels and the luck of a reader, so that numbers are those of its readings.
 
     Args:
         params: the level distribution that the reader was given.
@@ -69,7 +69,7 @@ def ground(reader: Reader, params: dict[str, float]) -> Ground:
     return Ground(
         observations=bank.observations,
         shortens=bank.shortens if reader.world.goals else None,
-        levels=jax.tree.map(lambda x: x[0], reader.subject.levels),
+        levels=jax.tree.map(lambda x: x[0], reader.subject.levels.states),  # `study`
         params={name: jnp.float32(value) for name, value in params.items()},
         key=jax.random.fold_in(jax.random.key(0xAC7), reader.battery.bank.seed),  # as in `Reader`
     )
@@ -196,7 +196,7 @@ def described(data: xr.Dataset, greedy: bool) -> xr.Dataset:
             "checkpoint whose return lies nearest to the target; NaN: the agent has diverged",
             "step",
         ),
-        "matched_return": ("return of the true channels there, on training levels", "1"),
+        "matched_return": ("return of the true channels there, on `study` levels", "1"),
         "distance": (f"{apart}, at matched return", "1"),
         "between": ("mean distance of agents of two schedules and different seeds", "1"),
         "within": ("mean distance of agents of one schedule and different seeds", "1"),
@@ -206,7 +206,7 @@ def described(data: xr.Dataset, greedy: bool) -> xr.Dataset:
         "divergence_p": ("p value of divergence: schedules exchanged within seeds; each pair by itself", "1"),
         "rearrangements": ("how many the p value rests on; it cannot be below one of them", "1"),
         "returns": ("mean of each channel's sum over an episode, unweighted", "1"),
-        "loss": ("less the mean return of the true channels, on training levels", "1"),
+        "loss": ("less the mean return of the true channels, on `study` levels", "1"),
         "loss_barrier": ("largest excess of the loss over the straight line between its ends", "1"),
         "loss_middle": ("excess of the loss half way, which can be below 0", "1"),
         "bid": ("mean bid for the goal on the bank", of_bids),

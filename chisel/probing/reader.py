@@ -17,6 +17,7 @@ from chisel.probing.bank import Bank, edit_names, make_bank
 from chisel.probing.battery import Battery, left_out
 from chisel.probing.causes import Inquiry, Say, causes, erasures, steered
 from chisel.probing.influence import mean_bids
+from chisel.probing.levels import Drawn, Levels
 from chisel.probing.utility import fit_utility
 from chisel.training.population import Packing, lay, mesh, packing, side_by_side, slots, spread
 from chisel.worlds.world import World, names
@@ -29,7 +30,7 @@ class Subject(NamedTuple):
     again: Bank | None  # the second bank, where there are verdicts to repeat
     contests: Any  # None where the world has none
     nudged: Any
-    levels: Any  # [2, episodes, …] start states, on training levels and on decorrelated ones
+    levels: Drawn  # of the distributions that are the same for every member, which are the leading axis
 
 
 class Readings(NamedTuple):
@@ -81,7 +82,6 @@ class Scores(NamedTuple):
 
 CORRELATED, MANY = 0.7, 30  # from which a correlation is warned of; states that it takes
 JUDGED = ("effect", "effect_null", "effect_p", "mediated_p")  # what verdicts need of the second bank, beside scores
-LEVELS = ("training", "decorrelated")
 STRONGER = (1.0, 10.0, 100.0, 1000.0)  # times a layer's penalty: the observation gets the best of these
 
 
@@ -89,8 +89,9 @@ class Reader:
     """A battery made ready for one world and network: compiled once, used on every checkpoint.
 
     Args:
-        params: the level distribution of the training levels, as numbers.
+        params: the study's level distribution, as numbers.
         members: how many networks are read at once.
+        varied: whether members may train on other levels than these (`chisel.probing.levels`).
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Reader:
         params: dict[str, float],
         members: int,
         devices: int | None,
+        varied: bool = False,
     ) -> None:
         known = names(world)
         chosen = battery.decode
@@ -114,8 +116,11 @@ class Reader:
         self._members = members
         self._mesh = mesh(devices, members)
         numbers = {name: jnp.float32(value) for name, value in params.items()}
-        self.left_out = left_out(world)
-        self.asked = frozenset(battery.asked) - frozenset(self.left_out)
+        lacking = left_out(world)
+        # Nobody is told of what nobody asked for.
+        self.left_out = {reading: why for reading, why in lacking.items() if reading in battery.readings}
+        self.asked = frozenset(battery.asked) - frozenset(lacking)
+        self.levels = Levels(battery, world, params, varied)
         layouts, seed = battery.bank.layouts, battery.bank.seed
         contests = choice.make_contests(world, battery.choice.layouts, seed) if "choice" in self.asked else None
         around = choice.circumstances(world, contests) if contests and "utility" in self.asked else None
@@ -124,7 +129,7 @@ class Reader:
             again=make_bank(world, layouts, seed, again=True) if self.judges else None,
             contests=contests and contests.states,
             nudged=contests and contests.nudged,
-            levels=self._levels(numbers),
+            levels=self.levels.fixed,
         )
         edits = self.subject.bank.edits
         self._edit_of = np.full(len(known.features), -1) if edits is None else np.asarray(edits.edit_of)
@@ -140,27 +145,25 @@ class Reader:
         """Whether all is read that verdicts rest on."""
         return {"score", "total_effect", "mediated"} <= self.asked
 
-    def _levels(self, params: dict[str, Array]) -> Any:
-        keys = jax.random.split(
-            jax.random.fold_in(jax.random.key(0x1E7), self.battery.bank.seed), self.battery.returns.episodes
-        )
-        training = jax.jit(jax.vmap(lambda k: self.world.reset(k, params)))(keys)
-        decorrelated = jax.jit(jax.vmap(self.world.scatter))(keys)
-        return jax.tree.map(lambda *x: np.stack([np.asarray(v) for v in x]), training, decorrelated)
-
     @property
     def _labels(self) -> Array:
         return self.subject.bank.features[:, self._columns]
 
     def _read_one(
-        self, params_of_network: Any, subject: Subject, contests: choice.Contests | None, params: Any
+        self,
+        params_of_network: Any,
+        own: Drawn | None,
+        subject: Subject,
+        contests: choice.Contests | None,
+        params: Any,
     ) -> Readings:
         bank, asked, greedy = subject.bank, self.asked, self.network.greedy
         say = partial(looked, self.network, params_of_network, before=self.battery.bank.burn_in)
         out = say(bank.observations)
         wrong = [jnp.any(~jnp.isfinite(x)) for x in (out.logits, *out.activations.values())]
         found = Readings(diverged=jnp.any(jnp.stack(wrong)))
-        found = found._replace(**self._played(policy(self.network, params_of_network), subject, contests, params))
+        actor = policy(self.network, params_of_network)
+        found = found._replace(**self._played(actor, own, subject, contests, params))
         if "score" in asked:
             found = found._replace(**self._decoded(out.activations, bank))
         if "bid" in asked and bank.shortens is not None:
@@ -174,14 +177,19 @@ class Reader:
             found = found._replace(**{f"{name}_again": value for name, value in repeated.items()})
         return found
 
-    def _played(self, actor: Any, subject: Subject, contests: choice.Contests | None, params: Any) -> dict[str, Array]:
+    def _played(
+        self, actor: Any, own: Drawn | None, subject: Subject, contests: choice.Contests | None, params: Any
+    ) -> dict[str, Array]:
         """What the network does: returns, choices, utilities."""
         # The same luck for every checkpoint and member, so that differences are the network's.
         key = jax.random.fold_in(jax.random.key(0xAC7), self.battery.bank.seed)
         found = {}
         if "returns" in self.asked:
-            levels = [jax.tree.map(lambda x, i=i: x[i], subject.levels) for i in range(2)]
-            found["returns"] = jnp.stack([choice.returns(self.world, actor, key, x, params) for x in levels])
+            levels = subject.levels
+            if own is not None:
+                levels = jax.tree.map(lambda x, more: jnp.concatenate([x[None], more]), own, levels)
+            # One after another, so that the bits of one do not depend on which others there are.
+            found["returns"] = jax.lax.map(lambda x: choice.returns(self.world, actor, key, x.states, x.params), levels)
         if contests is not None:
             chosen = choice.choices(self.world, actor, key, subject.contests, contests, params)
             found |= {"choice": chosen.choice, "neither": chosen.neither}
@@ -268,21 +276,22 @@ class Reader:
         every = np.arange(len(best))
         return Scores(score[best, every], blocks[best, every])
 
-    def ceilings(self) -> dict[str, np.ndarray]:
-        """The best reachable mean return of each true channel on the evaluation levels; [levels]."""
-        if self.world.ceiling is None:
-            return {}
-        found = jax.jit(jax.vmap(jax.vmap(self.world.ceiling)))(self.subject.levels)
-        return {name: np.asarray(value).mean(1) for name, value in found.items()}
-
-    def read(self, params: Any) -> Readings:
+    def read(self, params: Any, trained_on: np.ndarray | None = None) -> Readings:
         """Reads networks whose parameters have a leading [members] axis. Host arrays with that axis come back.
 
         On CPU, networks that are the same bit for bit, as those of equal seed are until their schedules part, are read
         once.
+
+        Args:
+            trained_on: [members, params] the numbers of the levels that each trains on, by sorted name; by default the
+                study's.
         """
-        packed = packing(self._leaders(params), self._mesh)
-        found = self._gathered(self._read(lay(params, self._mesh, packed), self.subject, count=packed.each), packed)
+        of_members = params, self.levels.own(trained_on, self._members)
+        packed = packing(self._leaders(of_members), self._mesh)
+        laid = lay(of_members, self._mesh, packed)
+        found = self._gathered(self._read(*laid, self.subject, count=packed.each), packed)
+        if found.returns is not None:
+            found = found._replace(returns=self.levels.whole(found.returns))
         return found if found.first is None else found._replace(**self._utilities(found.first, packed))
 
     def _leaders(self, of_members: Any) -> np.ndarray:

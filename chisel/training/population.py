@@ -1,6 +1,6 @@
 """Members over devices: all of a study trained together by one compiled function."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -146,9 +146,18 @@ def gather(tree: Any, members: int) -> Any:
     return jax.tree.map(lambda x: np.asarray(x)[:members], jax.block_until_ready(tree))
 
 
-def seed_keys(seeds: int, schedules: int) -> np.ndarray:
-    """The key data of every member, [schedules × seeds, 2]: equal seeds get equal keys under every schedule."""
-    keys = jax.vmap(lambda i: jax.random.key_data(jax.random.fold_in(jax.random.key(0), i)))(jnp.arange(seeds))
+def seed_keys(seeds: int | Sequence[int], schedules: int) -> np.ndarray:
+    """The key data of every member, [schedules × seeds, 2]: equal seeds get equal keys under every schedule.
+
+    Args:
+        seeds: their numbers, each below 2³²; or how many, from 0 on.
+
+    >>> (seed_keys([4, 5], 1) == seed_keys(6, 1)[4:]).all()
+    np.True_
+    """
+    numbers = np.arange(seeds) if isinstance(seeds, int) else np.array(seeds)
+    root = jax.random.key(0)
+    keys = jax.vmap(lambda i: jax.random.key_data(jax.random.fold_in(root, i)))(jnp.asarray(numbers, jnp.uint32))
     return np.tile(np.asarray(keys), (schedules, 1))
 
 

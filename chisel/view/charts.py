@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from chisel.analysis.statistics import t_interval
-from chisel.view import marks, series
+from chisel.view import levels, marks, series
 from chisel.view.marks import Chart, Row, colour, edges, limits, over_training, rows_chart, seed_lines, short, tip
 
 # Where a text is held, and how far it keeps from there.
@@ -52,18 +52,39 @@ def schedule_chart(training: xr.Dataset, schedule: str) -> Chart:
 
 
 def returns_chart(training: xr.Dataset, readings: xr.Dataset, schedule: str) -> Chart:
-    """True and proxy return per episode of training, every seed, with the true channels' ceiling."""
+    """True and proxy return per episode of training, every seed, with the true channels' ceiling on those levels."""
     true, colours = series.listed(training, "true_channels"), series.channel_colours(training)
     shown = list(dict.fromkeys([*true, *series.listed(training, "proxy_channels")]))
     totals, middles = series.binned(training.sel(channel=shown))
-    ceilings = {c: float(readings["ceiling"].sel(levels="training", channel=c)) for c in true}
-    tops = [{"v": short(v), "k": c} for c, v in ceilings.items() if np.isfinite(v)]
-    tips = [tip("k:N", "ceiling of"), tip("v:Q", "return")]
-    rule = rows_chart(tops).mark_rule(strokeDash=[5, 4], strokeWidth=1.2)
-    rules = [rule.encode(y="v:Q", color=colour(colours), tooltip=tips)] if tops else []
-    domain = marks.reach([*totals.values.ravel(), *ceilings.values(), 0.0])
+    ceilings = {c: levels.ceiling(readings, "training", c) for c in true}
+    own = {c: values.sel(schedule=schedule).values for c, values in ceilings.items()}
+    rules = _ceilings(own, readings.checkpoint.values, colour(colours), marks.time_axis(training))
+    domain = marks.reach(
+        [*totals.values.ravel(), *(v for values in ceilings.values() for v in values.values.ravel()), 0.0]
+    )
     drawn = seed_lines(totals.sel(schedule=schedule), middles, "channel", colours, domain, training, dots=False)
     return over_training([*edges(training), *rules, *drawn], 130, training)
+
+
+def _ceilings(tops: dict[str, np.ndarray], times: np.ndarray, color: alt.Color, x: alt.X) -> list[Chart]:
+    """The best return on the levels that agents train on, as a rule; as steps where these change with training.
+
+    Args:
+        tops: [checkpoint] by channel; each holds from the checkpoint before.
+    """
+    known = {c: values for c, values in tops.items() if np.isfinite(values).all()}
+    tips = [tip("k:N", "ceiling of"), tip("v:Q", "return")]
+    still = [{"v": short(v[0]), "k": c} for c, v in known.items() if np.allclose(v, v[0])]
+    moving = [{"t": int(t), "v": short(v), "k": c} for c, values in known.items() if not np.allclose(values, values[0])
+              for t, v in zip(times, values, strict=True)]  # fmt: skip
+    dashed: dict[str, Any] = {"strokeDash": [5, 4], "strokeWidth": 1.2}
+    found: list[Chart] = []
+    if still:
+        found.append(rows_chart(still).mark_rule(**dashed).encode(y="v:Q", color=color, tooltip=tips))
+    if moving:
+        line = rows_chart(moving).mark_line(interpolate="step-before", **dashed)
+        found.append(line.encode(x=x, y="v:Q", color=color, tooltip=tips))
+    return found
 
 
 def goal_chart(readings: xr.Dataset, schedule: str, reading: str) -> Chart:

@@ -14,7 +14,7 @@ import xarray as xr
 from chisel.analysis import intervals, phases
 from chisel.analysis.missing import alike
 from chisel.analysis.statistics import smallest_paired_p, t_interval
-from chisel.view import series
+from chisel.view import levels, series
 
 # Readings that are one number for a member, or for each goal or channel, and what that number is called.
 _NAMES = {
@@ -137,7 +137,7 @@ def measured(readings: xr.Dataset) -> xr.DataArray:
             goals = [g for g in last.goal.values if reading == "choice" or g in last.edit.values]
             own = series.goal_values(last.sel(goal=goals), reading)
         elif reading == "returns":
-            own = own.sel(levels="training")
+            own = own.sel(levels=levels.common(readings))  # cells are compared on the same levels
         elif reading in ("skill", "gain"):
             array = own.transpose("schedule", "seed", "checkpoint", ...).values
             mean = t_interval(array.reshape(*array.shape[:3], -1)).mean

@@ -69,7 +69,7 @@ the later, less the outcome with the two exchanged."""
     )
     return f"""<p class="soft">Every combination of {_and(design.conditions)} in the phases {_and(design.phases)} was
 trained with the same {seeds} seed{"" if seeds == 1 else "s"} ({lengths} steps{" each" if even else ""}{last}); all
-numbers are read at the end of training.</p>
+numbers are read at the end of training, returns on levels that are the same for all.</p>
 <p class="soft">A <b>main effect</b> is how much higher a reading is with {first} in that phase than with {other},
 averaged over what the other phases hold. A <b>Shapley share</b> is the part of all differences between combinations
 that is the phase's doing; what phases do only together is shared among them.{order if "order" in found else ""}

@@ -7,22 +7,39 @@ import xarray as xr
 
 from chisel.analysis.statistics import Interval, smallest_paired_p, t_interval
 from chisel.conditions import GuardPart
-from chisel.view import ledger, series
+from chisel.view import ledger, levels, series
 from chisel.view.influences import influences, until
 from chisel.view.ledger import Act, Stay
 
 
 def ending(readings: xr.Dataset) -> str:
     """What every schedule led to at the last checkpoint: means and intervals over seeds."""
-    usual = _table(readings, [*_returns(readings, "training"), *_choices(readings)])
-    decorrelated = _table(readings, _returns(readings, "decorrelated"))
+    usual = levels.common(readings)
+    more = ""
+    for name in levels.others(readings):
+        told = _WANDERED if name == "decorrelated" and "choice" not in readings else _levels(readings, name)
+        more += f'{_table(readings, _returns(readings, name))}<p class="soft">{told}</p>'
     return f"""<h2>At the end of training</h2><p class="soft">{doubt(readings.sizes["seed"])}</p>
-{usual}
-<p class="soft">Returns are what happens in one episode on training levels, counted, whatever the schedule paid for it.
+{_table(readings, [*_returns(readings, usual), *_choices(readings)])}
+<p class="soft">Returns are what happens in one episode, counted, whatever the schedule paid for it. {
+        _levels(readings, usual)
+    }
 {_CHOSEN if "choice" in readings else ""}</p>
 <h3>On other levels</h3>
-{decorrelated}
-<p class="soft">{_OTHER if "choice" in readings else _WANDERED}</p>"""
+{more}"""
+
+
+def _levels(readings: xr.Dataset, name: str) -> str:
+    """Which levels the returns of a table are of; and the ceilings, where schedules do not have the same."""
+    text = f"Levels: <b>{escape(name)}</b> – {escape(levels.described(readings, name))}."
+    for channel in series.listed(readings, "true_channels"):
+        tops = levels.ceilings_of(readings, name, channel)
+        if np.isfinite(tops).any() and not np.allclose(tops, tops[0], equal_nan=True):
+            each = ", ".join(f"{k} {number(v)}" for k, v in zip(series.labels(readings).values(), tops, strict=True))
+            text += f" Ceilings of {escape(channel)}: {each}."
+    if name == "decorrelated":
+        text += f" {_OTHER}"
+    return text
 
 
 def grown(readings: xr.Dataset) -> str:
@@ -79,9 +96,8 @@ def _table(readings: xr.Dataset, columns: "list[_Column]") -> str:
 <tbody>{rows}</tbody></table></div>"""
 
 
-_OTHER = """The same returns on levels in which everything is there or not, and lies anywhere, independently: what comes
-apart there may have gone together in training."""
-_WANDERED = "The same returns from states that random play has led to."
+_OTHER = "What comes apart there may have gone together in training."
+_WANDERED = "Levels: <b>decorrelated</b> – the same returns from states that random play has led to."
 _CHOSEN = """<i>Chosen first</i> is the share of two-goal levels in which the agent reaches the goal before its rival,
 averaged over rivals; in the rest it reaches the rival first, or neither."""
 
@@ -90,13 +106,15 @@ averaged over rivals; in the rest it reaches the rival first, or neither."""
 _Column = tuple[str, str, str, xr.DataArray, tuple[float, float]]
 
 
-def _returns(readings: xr.Dataset, levels: str) -> list[_Column]:
-    last, found = readings.isel(checkpoint=-1).sel(levels=levels), []
+def _returns(readings: xr.Dataset, name: str) -> list[_Column]:
+    last, found = readings.isel(checkpoint=-1).sel(levels=name), []
     true = series.listed(readings, "true_channels")
     for channel in dict.fromkeys([*true, *series.listed(readings, "proxy_channels")]):
-        own, top = last["returns"].sel(channel=channel), float(last["ceiling"].sel(channel=channel))
+        own, tops = last["returns"].sel(channel=channel), levels.ceilings_of(readings, name, channel)
         note = "true return" if channel in true else "proxy return"
-        note += f", ceiling {number(top)}" if np.isfinite(top) else ""
+        if np.isfinite(tops).any():
+            low, high = number(np.nanmin(tops)), number(np.nanmax(tops))
+            note += f", ceiling {low}" if low == high else f", ceilings {low} to {high}"
         found.append(("", channel, note, own.transpose("schedule", "seed"), (-np.inf, np.inf)))
     return found
 

@@ -156,7 +156,9 @@ DIMS = {
     "effect_offset": ("schedule", "seed", "feature", "goal"),
     "verdict_offset": ("schedule", "seed", "feature", "goal"),
     "half_life": ("schedule", "seed", "goal", "phase_edge"),
-    "ceiling": ("levels", "channel"),
+    "ceiling": (*EACH, "levels", "channel"),
+    "present": (*EACH, "levels", "goal"),
+    "level_param": (*EACH, "levels", "param_name"),
 }
 
 
@@ -165,7 +167,7 @@ def test_the_dataset_is_labelled_throughout():
     data = dataset(reader, [found, found], ["a", "b", "c"], 1, [0, 8], batch=256, updates=8, edges=[8])
     assert {name: data[name].dims for name in data.data_vars} == DIMS
     sizes = {"schedule": 3, "seed": 1, "checkpoint": 2, "layer": 1, "feature": 3, "goal": 4, "rival": 4, "edit": 8}
-    assert dict(data.sizes) == sizes | {"levels": 2, "channel": 5, "context": 28, "phase_edge": 1}
+    assert dict(data.sizes) == sizes | {"levels": 3, "channel": 5, "context": 28, "phase_edge": 1, "param_name": 4}
     for name in (*data.data_vars, "checkpoint", "progress"):
         assert data[name].attrs["long_name"], name
         assert data[name].attrs["units"], name
@@ -207,7 +209,7 @@ def test_no_return_is_above_its_ceiling():
     reader, found = untrained()
     data = dataset(reader, [found], ["a", "b", "c"], 1, [0], batch=256, updates=8)
     known = data.ceiling.sel(channel="helped")
-    assert data.ceiling.notnull().any("levels").sum() == 1
+    assert data.ceiling.notnull().any([d for d in data.ceiling.dims if d != "channel"]).sum() == 1
     assert (data.returns.sel(channel="helped") <= known).all()
     assert (data.neither >= 0).sum() == 3 * 12  # NaN on the diagonal
 

@@ -95,7 +95,7 @@ def test_what_is_read_of_action_values_are_greedy_bids_and_greedy_play():
     effects = total_effects(edits_move(put_in, out, bank.edits.shortens_in, greedy=True))
     np.testing.assert_allclose(found.total_effect[1], effects, rtol=1e-4, atol=1e-6)
     assert np.abs(found.bid[1] - mean_bids(values, bank.shortens)).min() > 1e-3  # of a softmax, they would be others
-    levels = jax.tree.map(lambda x: x[0], reader.subject.levels)
+    levels = jax.tree.map(lambda x: x[0], reader.subject.levels.states)
     best = [episode_of(greedy, one, jax.random.key(i), levels) for greedy in (network,) for i in range(2)]
     np.testing.assert_array_equal(*best)
     np.testing.assert_allclose(found.returns[1, 0], best[0].sum(0).mean(0), rtol=1e-5, atol=1e-6)
@@ -208,8 +208,8 @@ def test_an_agent_remembers_all_through_an_episode_and_nothing_of_the_one_before
     """Read on training levels, then on others: in all of them it turns after three steps."""
     reader = Reader(SMALL, WALK, counting(turning), defaults(WALK), members=2, devices=1)
     found = reader.read({"by": np.zeros(2, np.float32)})
-    np.testing.assert_array_equal(found.returns, np.full((2, 2, 2), [WALK.limit - TURN, TURN]))
-    levels = jax.tree.map(lambda x: x[1], reader.subject.levels)
+    np.testing.assert_array_equal(found.returns, np.full((2, 3, 2), [WALK.limit - TURN, TURN]))
+    levels = jax.tree.map(lambda x: x[1], reader.subject.levels.states)
     actor = policy(counting(turning), {"by": jnp.float32(0)})
     _, states = episode(WALK, actor, jax.random.key(0), levels, DEFAULTS)
     rows, columns = np.divmod(np.asarray(states.agent), 7)

@@ -26,7 +26,7 @@ def describe_run(this: Run) -> dict[str, str]:
         "world": study.world,
         **_lineage(study),
         "schedules": "\n".join(s.name for s in study.schedule),
-        "members": f"{len(study.schedule) * study.training.seeds} ({study.training.seeds} seeds each)",
+        "members": f"{len(study.schedule) * study.training.seeds} ({_seeds(study)} each)",
         "trained": f"{saved[-1] * study.training.batch if saved else 0:,} of {study.training.steps:,} steps a member",
         "checkpoints": f"{len(saved)} of {len(plan)}: " + ", ".join(f"{u * study.training.batch:,}" for u in saved),
         "agent": agent_in_words(study),
@@ -38,6 +38,11 @@ def describe_run(this: Run) -> dict[str, str]:
         "commit": manifest["commit"] or "–",
         **(_from_training(this) if (this.path / TRAINING).is_file() else {}),
     }
+
+
+def _seeds(study: Study) -> str:
+    first, last = study.training.seed_numbers[0], study.training.seed_numbers[-1]
+    return f"{study.training.seeds} seeds{f', {first} to {last},' if first else ''}"
 
 
 def _lineage(study: Study) -> dict[str, str]:

@@ -84,10 +84,16 @@ def _check_likeness(this: Run, study: Study) -> None:
         expected = facts(there)[key]
         if found != expected:
             raise WrongInput(f"study: {key} is {found!r}; a fork of {this.path} goes on with {expected!r}")
-    if here.training.seeds > there.training.seeds:
+    asked, known = here.training.seed_numbers, there.training.seed_numbers
+    if asked[0] < known[0] or asked[-1] > known[-1]:
         raise WrongInput(
-            f"study: training.seeds is {here.training.seeds}; {this.path} has {there.training.seeds} to go on from"
+            f"study: training.first_seed is {asked[0]} and training.seeds is {len(asked)}, which asks for "
+            f"{_span(asked)}; {this.path} has {_span(known)} to go on from"
         )
+
+
+def _span(seeds: list[int]) -> str:
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
 
 
 def going_on(study: Study) -> Callable[[Population, np.ndarray], Any]:
@@ -137,7 +143,8 @@ def _states(study: Study) -> _States:
     parts = {part.name: part for part in this.study.schedule}
     names = [fork.schedule or part.name for part in study.schedule]
     first = np.array([list(parts).index(name) for name in names]) * this.study.training.seeds
-    rows = (first[:, None] + np.arange(study.training.seeds)).reshape(-1)
+    seeds = np.array(study.training.seed_numbers) - this.study.training.first_seed
+    rows = (first[:, None] + seeds).reshape(-1)
     same = [
         _tells(parts[name], this.study) == _tells(part, study) for name, part in zip(names, study.schedule, strict=True)
     ]

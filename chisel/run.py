@@ -290,7 +290,7 @@ def _circumstances(study: Study) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "study": hashlib.sha256(study.to_toml().encode()).hexdigest(),
-        "seeds": list(range(study.training.seeds)),
+        "seeds": study.training.seed_numbers,
         "versions": {name: _version(name) for name in packages} | {"python": platform.python_version()},
         "device": {"platform": jax.default_backend(), "kind": jax.devices()[0].device_kind},
         "machine": platform.machine(),

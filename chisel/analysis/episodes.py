@@ -1,27 +1,27 @@
-"""Means over episodes, pooled from means over groups of them."""
+"""Means per episode over several updates."""
 
 import numpy as np
-from jaxtyping import Float, Num
+from numpy.typing import ArrayLike, NDArray
 
 
-def pooled(
-    means: Float[np.ndarray, "*lead groups"], counts: Num[np.ndarray, "*lead groups"]
-) -> Float[np.ndarray, "*lead"]:
-    """The mean over all episodes of several groups: each group's mean weighed by how many episodes it is of.
+def pooled(means: ArrayLike, episodes: ArrayLike, axis: int = -1) -> NDArray[np.float64]:
+    """The mean over all episodes of several updates, from the mean of each update and how many episodes it is of.
 
-    A mean of means would count an episode of a small group for more than one of a large group; and since short episodes
-    end in groups with many others, it would be biased by their length.
+    The plain mean of means would count the one episode of one update as much as the hundred of another; and where long
+    episodes are scarce in some updates, it favours the short ones.
 
     Args:
-        means: of each group; not read where its count is 0.
-        counts: episodes of each group.
+        means: any shape; NaN where there was no episode.
+        episodes: how many, of a shape that broadcasts to that of `means`.
+        axis: of the updates.
 
     Returns:
-        NaN where there are no episodes at all.
+        Without that axis; NaN where there was no episode at all.
 
-    >>> float(pooled(np.array([1.0, 0.0, np.nan]), np.array([1, 3, 0])))
-    0.25
+    >>> float(pooled([0.5, 0.0, np.nan], [2, 8, 0]))
+    0.1
     """
-    total = np.sum(counts, axis=-1)
-    sums = np.sum(np.where(counts > 0, means, 0.0) * counts, axis=-1)
-    return np.where(total > 0, sums / np.where(total > 0, total, 1), np.nan)
+    values, counts = np.broadcast_arrays(np.asarray(means, np.float64), np.asarray(episodes, np.float64))
+    known = ~np.isnan(values) & (counts > 0)
+    total = np.where(known, counts, 0.0).sum(axis)
+    return np.where(known, values * counts, 0.0).sum(axis) / np.where(total > 0, total, np.nan)

@@ -143,10 +143,11 @@ class Levels:
 
 def _there(world: World, state: Any) -> Array:
     """Which goals are there: places always, and an object if taking it out makes another state. bool[goals]."""
-    assert world.present is not None
+    present = world.present
+    assert present is not None
 
     def one(goal: Array) -> Array:
-        without = world.present(state, goal, False)
+        without = present(state, goal, False)
         unlike = [jnp.any(a != b) for a, b in zip(*map(jax.tree.leaves, (state, without)), strict=True)]
         return jnp.any(jnp.stack(unlike))
 

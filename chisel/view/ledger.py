@@ -84,7 +84,7 @@ def stays(training: xr.Dataset, schedule: str) -> list[Stay]:
 
 def _stay(training: xr.Dataset, own: xr.Dataset, title: str, here: np.ndarray) -> Stay:
     """Sums over the updates `here`, [seed, update], of one schedule."""
-    batch, wanted = int(training["steps"].values[0]), sources(training)
+    batch, wanted = series.batch_of(training), sources(training)
     earned = own["earned"].transpose("seed", "update", "channel")
     weights = series.weights(training).sel(schedule=own.schedule.values)
     sums, paid = [], []

@@ -74,15 +74,30 @@ def finite(values: xr.DataArray) -> bool:
     return bool(np.isfinite(values.values).any())
 
 
+def step_edges(training: xr.Dataset) -> np.ndarray:
+    """Environment steps of a member before the first update of a dataset, and after each: int64 [updates + 1].
+
+    The first is not 0 in a fork, which goes on from another run.
+    """
+    steps = training["steps"].values.astype(np.int64)
+    batch = steps[0] // (int(training["update"].values[0]) + 1)
+    return np.concatenate([[steps[0] - batch], steps])
+
+
+def batch_of(training: xr.Dataset) -> int:
+    """Environment steps of an update."""
+    before, after = step_edges(training)[:2]
+    return int(after - before)
+
+
 def binned(training: xr.Dataset) -> tuple[xr.DataArray, np.ndarray]:
-    """Returns of the episodes that finished in each of at most `BINS` equal bins of updates, and the bins' middles."""
-    updates = training.sizes["update"]
-    totals = training["total"].transpose(..., "channel", "update")
-    counts = training["episodes"].transpose(..., "update").expand_dims({"channel": totals.channel}, -2)
+    """Mean returns of all episodes in stretches of equal length, at most `BINS`, and the middles of the stretches."""
+    totals, updates = training["total"].transpose(..., "update"), training.sizes["update"]
+    episodes = training["episodes"].broadcast_like(totals).transpose(*totals.dims).values
     parts = np.array_split(np.arange(updates), min(BINS, updates))
-    each = [pooled(totals.values[..., p], counts.values[..., p]) for p in parts]
+    each = [pooled(totals.values[..., p], episodes[..., p]) for p in parts]
     dims = [d for d in totals.dims if d != "update"]
-    steps = np.concatenate([[0], training["steps"].values])
+    steps = step_edges(training)
     middles = np.array([(steps[p[0]] + steps[p[-1] + 1]) / 2 for p in parts])
     coords = {str(d): totals[d].values for d in dims}
     return xr.DataArray(np.stack(each, -1), dims=(*dims, "bin"), coords=coords), middles
@@ -110,7 +125,7 @@ def stretches(training: xr.Dataset, values: np.ndarray, most: int = 150) -> list
 
     NaN is where the member had been halted. The last entry is the end of training.
     """
-    starts = np.concatenate([[0], training["steps"].values])
+    starts = step_edges(training)
     same = (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
     changes = [0, *(np.flatnonzero(~same) + 1)]
     kept = sorted({*changes[:: -(-len(changes) // most)], changes[-1]})

@@ -9,7 +9,7 @@ import xarray as xr
 
 from chisel.rewards.oversight import UNCLIPPED
 from chisel.terms import NOT
-from chisel.view.series import stretches
+from chisel.view.series import batch_of, step_edges, stretches
 
 MOST = 4  # stretches that are told one by one; more are a ramp
 NEARLY = 0.999  # of the clip that limits nothing, which datasets hold in single precision
@@ -154,7 +154,7 @@ def _ramp(each: list[list[tuple[int, float]]], kind: _Kind) -> str:
 
 
 def _at_every_update(training: xr.Dataset, found: list[tuple[int, float]]) -> bool:
-    batch = int(training["steps"].values[0])
+    batch = batch_of(training)
     return all(after[0] - before[0] == batch for before, after in pairwise(found))
 
 
@@ -169,7 +169,7 @@ def _known(training: xr.Dataset, values: np.ndarray) -> list[tuple[int, float]]:
 
 def _begins(training: xr.Dataset, update: int) -> int:
     """Steps before an update."""
-    return int(training["steps"].values[update - 1]) if update else 0
+    return int(step_edges(training)[update])
 
 
 def _plain(number: float) -> str:

@@ -1,4 +1,4 @@
-"""Pooled means against the episodes themselves, one by one."""
+"""Pooled means per episode, against all episodes listed."""
 
 import numpy as np
 from hypothesis import given
@@ -6,18 +6,18 @@ from hypothesis import strategies as st
 
 from chisel.analysis.episodes import pooled
 
-EPISODES = st.lists(st.lists(st.integers(-5, 5), max_size=6), min_size=1, max_size=8)
+TOTALS = st.lists(st.lists(st.floats(-100, 100), max_size=5), min_size=1, max_size=8)
 
 
-@given(EPISODES)
-def test_it_is_the_mean_over_all_episodes_however_they_are_grouped(groups):
-    counts = np.array([len(group) for group in groups])
-    means = np.array([np.mean(group) if group else np.nan for group in groups])
-    every = [x for group in groups for x in group]
-    found = pooled(means, counts)
-    assert np.isnan(found) if not every else np.isclose(found, np.mean(every))
+@given(TOTALS)
+def test_it_is_the_mean_of_all_episodes(updates):
+    means = [np.mean(own) if own else np.nan for own in updates]
+    every = [total for own in updates for total in own]
+    found = pooled(means, [len(own) for own in updates])
+    np.testing.assert_allclose(found, np.mean(every) if every else np.nan, atol=1e-9)
 
 
-def test_it_maps_over_leading_axes():
-    means, counts = np.array([[1.0, 0.0], [np.nan, 2.0], [np.nan, np.nan]]), np.array([[1, 3], [0, 2], [0, 0]])
-    np.testing.assert_array_equal(pooled(means, counts), [0.25, 2.0, np.nan])
+def test_counts_broadcast_and_any_axis_may_be_that_of_updates():
+    means, counts = np.array([[1.0, 10.0], [3.0, 30.0], [np.nan, np.nan]]), np.array([3, 1, 0])
+    np.testing.assert_allclose(pooled(means, counts[:, None], axis=0), [1.5, 15.0])
+    np.testing.assert_allclose(pooled(means.T, counts), [1.5, 15.0])

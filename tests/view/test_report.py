@@ -61,7 +61,7 @@ def made(
     training = xr.Dataset(
         {
             "total": numbers(*member, "update", "channel", **size),
-            "episodes": ((*member, "update"), np.ones(weight.shape[:3], np.int32)),
+            "episodes": ((*member, "update"), np.full(weight.shape[:3], 3)),
             "weight": ((*member, "update", "channel"), weight),
             "earned": ((*member, "update", "channel"), 0.5 * weight),
             "guidance": ((*member, "update"), np.zeros(under.shape)),

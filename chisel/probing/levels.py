@@ -144,7 +144,7 @@ class Levels:
 def _there(world: World, state: Any) -> Array:
     """Which goals are there: places always, and an object if taking it out makes another state. bool[goals]."""
     present = world.present
-    assert present is not None
+    assert present is not None, world.name
 
     def one(goal: Array) -> Array:
         without = present(state, goal, False)

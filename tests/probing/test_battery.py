@@ -396,6 +396,21 @@ def test_what_a_world_does_not_allow_is_left_out_and_said(lacking, missing):
         assert any(line.startswith(f"{reading} is not measurable here") for line in reader.warnings())
 
 
+def test_what_nobody_asked_for_is_not_noted():
+    """A world without goals, asked for returns and for utilities, which are made from choices."""
+    world = bare(goals=(), shortens=None, present=None, contest=None)
+
+    def noted(*readings: str) -> tuple[set[str], list[str]]:
+        asking = {"readings": list(readings), "bank": {"layouts": 64}, "returns": {"episodes": 2}}
+        reader = Reader(Battery.model_validate(asking), world, MLP, defaults(world), members=2, devices=1)
+        return set(reader.left_out), reader.warnings()
+
+    assert noted("returns") == (set(), [])
+    missing, lines = noted("returns", "utility")
+    assert missing == {"utility"}
+    assert lines == ["utility is not measurable here: the world names no goals"]
+
+
 def test_a_place_has_no_effect_because_it_cannot_be_taken_away():
     world = bare(places=("plant",))
     reader = Reader(SMALL, world, MLP, defaults(world), members=2, devices=1)

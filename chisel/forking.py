@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from chisel.agents.policy import TEMPERATURE, learned
 from chisel.phasing import SchedulePart
 from chisel.resolve import resolve
 from chisel.run import Run, open_run
@@ -149,7 +150,7 @@ def _states(study: Study) -> _States:
         _tells(parts[name], this.study) == _tells(part, study) for name, part in zip(names, study.schedule, strict=True)
     ]
     plan = resolve(study).plan
-    own, new = (_shapes(x) for x in (state.agent, _agent(plan)))
+    own, new = (_shapes(x._replace(params=learned(x.params))) for x in (state.agent, _agent(plan)))
     if own != new:
         raise WrongInput(f"study: its agent has other parameters than those of {fork.run}, and cannot go on with them")
     return _States(jax.tree.map(lambda x: x[rows], state), population.plan, np.repeat(same, study.training.seeds))
@@ -173,7 +174,9 @@ def _shapes(agent: Any) -> list[tuple[str, tuple[int, ...], Any]]:
 def _fitted(found: _States, fresh: Any, after: Plan) -> Any:
     """Members of a run as members of another study: what is new in it begins, what it does not have is dropped."""
     state: Any = found.state
-    before = found.plan
+    before, params = found.plan, state.agent.params
+    if (TEMPERATURE in params) != (TEMPERATURE in fresh.agent.params):  # greedy before and soft now, or the reverse
+        params = fresh.agent.params | learned(params)
     promised = np.zeros_like(fresh.promised)
     for i, name in enumerate(after.shaped):
         if name in before.shaped:
@@ -183,7 +186,8 @@ def _fitted(found: _States, fresh: Any, after: Plan) -> Any:
         entered = standing._replace(at=state.clock)
         told = entered if state.standing is None else state.standing
         standing = jax.tree.map(lambda old, new: np.where(found.same, old, new), told, entered)
-    return state._replace(promised=promised, owed=owed, standing=standing)
+    agent = state.agent._replace(params=params)
+    return state._replace(agent=agent, promised=promised, owed=owed, standing=standing)
 
 
 def _alike(one: Any, other: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from chisel.spec import WrongInput
 from chisel.study import Study
 from chisel.terms import ChannelPart, values
-from chisel.traits import OF_VALUES, DQNPart, ReinforcePart, temperature_of
+from chisel.traits import NO_TEMPERATURE, OF_VALUES, DQNPart, ReinforcePart, temperature_of
 
 if TYPE_CHECKING:
     from chisel.agents.agent import Agent
@@ -64,10 +64,7 @@ def _check_temperature(study: Study, at: Callable[..., str]) -> None:
     told = [(at(*loc, "temperature"), s.temperature) for loc, s in study.situations() if s.temperature is not None]
     if not isinstance(study.agent, OF_VALUES):
         for where, _ in told:
-            raise WrongInput(
-                f"{where}: the learner {study.agent.learner!r} has no temperature: its network gives a policy and not "
-                "action values; how much it explores is set by `entropy`"
-            )
+            raise WrongInput(f"{where}: the learner {study.agent.learner!r} {NO_TEMPERATURE}")
     told.append((at("agent", "temperature"), temperature_of(study.agent)))
     for where, amount in told:
         if softens(study) and 0.0 in values(amount):
@@ -104,7 +101,7 @@ def make_network(study: Study, world: "World") -> "Network":
     from chisel.scheduling import softens
     from chisel.worlds.world import names
 
-    known, told, learner = names(world), study.agent.network, study.agent.learner
+    known, told = names(world), study.agent.network
     form = Form(
         widths=tuple(told.widths),
         channels=tuple(getattr(told, "channels", ())),
@@ -113,7 +110,7 @@ def make_network(study: Study, world: "World") -> "Network":
         parts=_parts(study, world),
         activation=told.activation,
         dtype=told.dtype,
-        layer_norm=learner == "pqn" if told.layer_norm is None else told.layer_norm,
+        layer_norm=told.layer_norm,
     )
     head = HEADS[getattr(study.agent, "dueling", False)] if isinstance(study.agent, OF_VALUES) else "policy"
     network = make(known.observation, len(world.actions), form, head)

@@ -6,16 +6,16 @@ Nothing here imports JAX; `chisel.making` makes agents of it.
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from chisel.spec import Part
+from chisel.spec import Part, fault
 from chisel.terms import Amount, Chance, Rate, Temperature, Weight
 
 Units = Annotated[int, Field(ge=1)]
 Activation = Literal[
     "tanh", "sigmoid", "relu", "leaky_relu", "elu", "selu", "gelu", "swish", "silu", "mish", "softplus"
 ]
-NORM = "whether layers are normalised before their activation function; by default only for the learner pqn"
+NORM = "whether layers are normalised before their activation function; true by default for pqn"
 
 
 class MLPPart(Part):
@@ -24,7 +24,7 @@ class MLPPart(Part):
     kind: Literal["mlp"] = "mlp"
     widths: list[Units] = Field([64, 64], min_length=1)
     activation: Activation = "tanh"
-    layer_norm: bool | None = Field(None, description=NORM)
+    layer_norm: bool = Field(False, description=NORM)
     separate: bool = Field(False, description="whether the critic has layers of its own")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="in which layers compute")
 
@@ -36,7 +36,7 @@ class ConvPart(Part):
     channels: list[Units] = Field([16], min_length=1, description="units of each convolution")
     widths: list[Units] = Field([64], min_length=1)
     activation: Activation = "relu"
-    layer_norm: bool | None = Field(None, description=NORM)
+    layer_norm: bool = Field(False, description=NORM)
     separate: bool = Field(False, description="whether the critic has layers of its own")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="in which layers compute")
 
@@ -48,7 +48,7 @@ class GRUPart(Part):
     channels: list[Units] = Field([], description="units of each 3×3 convolution below")
     widths: list[Units] = Field([64, 64], min_length=1, description="dense layers; the last is what it remembers")
     activation: Activation = "tanh"
-    layer_norm: bool | None = Field(None, description=NORM)
+    layer_norm: bool = Field(False, description=NORM)
     separate: bool = Field(False, description="whether the critic has layers of its own, and a memory")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="in which layers compute")
 
@@ -75,7 +75,24 @@ Critic = Annotated[
 ]
 
 
-class PPOPart(Part):
+NO_TEMPERATURE = (
+    "has no temperature: its network gives a policy and not action values; how much it explores is set by `entropy`"
+)
+
+
+class _PolicyPart(Part):
+    """What learners of a policy have in common."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_temperature(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and "temperature" in raw:
+            learner = cls.model_fields["learner"].default
+            raise fault(f"the learner {learner!r} {NO_TEMPERATURE}", "temperature")
+        return raw
+
+
+class PPOPart(_PolicyPart):
     """Proximal policy optimisation."""
 
     learner: Literal["ppo"] = "ppo"
@@ -94,7 +111,7 @@ class PPOPart(Part):
     minibatches: int = Field(4, ge=1)
 
 
-class A2CPart(Part):
+class A2CPart(_PolicyPart):
     """Advantage actor-critic: one step along the policy gradient for each rollout."""
 
     learner: Literal["a2c"] = "a2c"
@@ -109,7 +126,7 @@ class A2CPart(Part):
     gradient_norm: float = Field(0.5, gt=0)
 
 
-class ReinforcePart(Part):
+class ReinforcePart(_PolicyPart):
     """REINFORCE: reward reinforces what was done before it; no critic is needed."""
 
     learner: Literal["reinforce"] = "reinforce"
@@ -127,7 +144,7 @@ class PQNPart(Part):
     """Parallelised Q-learning from the rollout alone: no replay, no target network."""
 
     learner: Literal["pqn"] = "pqn"
-    network: Network = MLPPart(activation="relu")
+    network: Network = MLPPart(activation="relu", layer_norm=True)
     learning_rate: Rate = ((0.0, 1e-3), (1.0, 0.0))
     discount: float = Field(0.9, gt=0, lt=1)
     trace: float = Field(0.9, ge=0, le=1, description="λ of the returns")
@@ -136,6 +153,14 @@ class PQNPart(Part):
     gradient_norm: float = Field(10.0, gt=0)
     epochs: int = Field(4, ge=1)
     minibatches: int = Field(4, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _normalised(cls, raw: Any) -> Any:
+        """Layers are normalised unless the study says otherwise, also where it says something else of the network."""
+        if isinstance(raw, dict) and isinstance(raw.get("network"), dict):
+            return raw | {"network": {"layer_norm": True} | raw["network"]}
+        return raw
 
 
 class DQNPart(Part):

@@ -2,7 +2,7 @@
 
 import importlib.util
 import tomllib
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from chisel.agents import dqn, networks, policy_gradient, ppo, pqn
+from chisel.agents.networks import ACTIVATIONS
 from chisel.estimate import check
 from chisel.making import make_agent, make_network
 from chisel.resolve import load_study, resolve
 from chisel.spec import WrongInput
 from chisel.study import Study
-from chisel.traits import A2CPart, ConvPart, DQNPart, GRUPart, MLPPart, PPOPart, PQNPart, ReinforcePart
+from chisel.traits import A2CPart, Activation, ConvPart, DQNPart, GRUPart, MLPPart, PPOPart, PQNPart, ReinforcePart
 from chisel.worlds import WORLDS, load_world
 from chisel.worlds.world import names
 
@@ -85,7 +86,7 @@ AGENTS = {
     "a layer of nothing": ("network = { widths = [8, 0] }", 3, "agent.network.widths[1] is 0; expected greater than or equal to 1"),
     "a key of ppo": ('learner = "dqn"\nclip = 0.1', 4, f"unknown key 'clip' in agent; {OF_DQN}"),
     "the entropy of others": ('learner = "dqn"\nentropy = 0.1', 4, f"unknown key 'entropy' in agent; {OF_DQN}"),
-    "the temperature of others": ("temperature = 0.1", 3, f"unknown key 'temperature' in agent; {OF_PPO}"),
+    "the temperature of others": ("temperature = 0.1", 3, f"agent.temperature: the learner 'ppo' {NO_TEMPERATURE}"),
     "soft in the beginning": ('learner = "dqn"\ntemperature = [[0, 1], [1, 0]]', 4, f"agent.temperature {MIXED}"),
     "below zero": ('learner = "pqn"\ntemperature = -1', 4, "agent.temperature: a temperature is at least 0, found -1; the nearest is 0"),
     "a critic with pqn": ('learner = "pqn"\nnetwork = { separate = true }', 4, "agent.network.separate: true is not for the learner 'pqn', which has no critic beside its action values"),
@@ -351,7 +352,13 @@ def test_toml_to_object_to_toml_is_the_identity(learner, kind, all_else):
     agent: dict[str, Any] = {"learner": learner, "network": {"kind": kind}}
     if all_else:
         agent |= {k: OTHER[k] for k in LEARNERS[learner].model_fields if k not in ("learner", "network")}
-        told = {"widths": [5], "channels": [3], "activation": "relu", "separate": learner != "dqn", "dtype": "bfloat16"}
+        told = {
+            "widths": [5],
+            "channels": [3],
+            "activation": "relu",
+            "separate": learner not in ("dqn", "pqn"),
+            "dtype": "bfloat16",
+        }
         agent["network"] |= {k: v for k, v in told.items() if k in NETWORKS[kind].model_fields}
     one = study(agent)
     assert (type(one.agent), type(one.agent.network)) == (LEARNERS[learner], NETWORKS[kind])
@@ -369,7 +376,8 @@ def test_an_agent_of_which_nothing_is_said_is_written_out():
     written = tomllib.loads(study({}).to_toml())["agent"]
     assert written["learner"] == "ppo"
     assert written["network"] == {
-        "kind": "mlp", "widths": [64, 64], "activation": "tanh", "separate": False, "dtype": "float32",
+        "kind": "mlp", "widths": [64, 64], "activation": "tanh", "layer_norm": False, "separate": False,
+        "dtype": "float32",
     }  # fmt: skip
     assert Study.model_validate({"world": "smile", "schedule": [{"name": "x", "reward": {}}]}).agent == PPOPart()
     assert study({"learner": "dqn"}).agent.network.activation == "relu"
@@ -387,3 +395,18 @@ def test_what_a_replay_takes_is_in_the_estimate():
     observation = -(-names(SMILE).observation.size // 8)
     finals = 64 * (-(-128 // SMILE.limit) - -(-64 // SMILE.limit))
     assert sizes[1] - sizes[0] == 4096 * (observation + 13) + finals * observation
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_layers_of_pqn_are_normalised_unless_told_otherwise(kind):
+    """Whatever else is said of the network, and of no other learner."""
+    assert study({"learner": "pqn"}).agent.network == MLPPart(activation="relu", layer_norm=True)
+    for learner, told, meant in (("pqn", {}, True), ("pqn", {"layer_norm": False}, False), ("ppo", {}, False)):
+        asked = study({"learner": learner, "network": {"kind": kind, "widths": [4, 3], **told}})
+        params = jax.eval_shape(make_network(asked, SMILE).init, jax.random.key(0))
+        assert any("norm" in name for name in params) == meant
+        assert asked.agent.network.layer_norm == meant
+
+
+def test_every_activation_that_may_be_named_is_one():
+    assert set(get_args(Activation)) == set(ACTIVATIONS)

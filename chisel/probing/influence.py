@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float, Int
 
+from chisel.agents.policy import FORBIDDEN
+
 
 def bids(
     logits: Float[Array, "*batch actions"], shortens: Bool[Array, "*batch actions"], greedy: bool = False
@@ -111,25 +113,37 @@ def elsewhere(
         draws: how many times layouts are exchanged at random, all goals and edits alike.
         reduce: what is kept of `moves` [edits, n, goals] of each draw.
     """
-    # Probabilities once, and not exponentials for every draw; a bid is the same.
-    sides = (logits_in, logits_out) if greedy else (jax.nn.softmax(logits_in), jax.nn.softmax(logits_out))
+    # Probabilities once, and not exponentials for every draw; a bid is the same, unless they are too small to be told.
+    sides = jax.nn.softmax(logits_in), jax.nn.softmax(logits_out)
+    sharp = jnp.maximum(_widest(logits_in), _widest(logits_out)) > MOST_NATS
 
-    def bid(values: Array, paths: Array) -> Array:
-        if greedy:
-            return bids(values[:, :, None, :], paths, greedy)
-        toward = jnp.sum(jnp.where(paths, values[:, :, None, :], 0.0), -1)
-        away = jnp.sum(jnp.where(paths, 0.0, values[:, :, None, :]), -1)
+    def bid(chances: Array, paths: Array) -> Array:
+        toward = jnp.sum(jnp.where(paths, chances[:, :, None, :], 0.0), -1)
+        away = jnp.sum(jnp.where(paths, 0.0, chances[:, :, None, :]), -1)
         defined = jnp.any(paths, -1) & ~jnp.all(paths, -1)
         return jnp.where(defined, jnp.log(jnp.maximum(toward, LEAST)) - jnp.log(jnp.maximum(away, LEAST)), jnp.nan)
 
+    def exact(paths: Array) -> Array:
+        return moves(logits_in, logits_out, paths, greedy)
+
+    def quick(paths: Array) -> Array:
+        return bid(sides[0], paths) - bid(sides[1], paths)
+
     def one(key: Array) -> Array:
         paths = shortens_in[:, jax.random.permutation(key, shortens_in.shape[1])]
-        return reduce(bid(sides[0], paths) - bid(sides[1], paths))
+        return reduce(exact(paths) if greedy else jax.lax.cond(sharp, exact, quick, paths))
 
     return jax.lax.map(one, jax.random.split(key, draws))
 
 
 LEAST = 1e-30  # of a probability whose logarithm is taken
+MOST_NATS = 60.0  # between logits, up to which probabilities are told
+
+
+def _widest(logits: Float[Array, "*batch actions"]) -> Float[Array, ""]:
+    """The largest difference between logits of legal actions of one state."""
+    legal = logits > FORBIDDEN / 2
+    return jnp.max(jnp.max(logits, -1) - jnp.min(logits, -1, where=legal, initial=jnp.inf))
 
 
 def mean_where(values: Float[Array, "n goals"], where: Bool[Array, "n goals"]) -> Float[Array, " goals"]:

@@ -71,6 +71,28 @@ def test_the_loss_is_what_the_papers_say(double, fenced):
     assert float(value) == pytest.approx(values[rows, batch.actions].mean(), rel=1e-5)
 
 
+@pytest.mark.parametrize(("double", "fenced"), [(True, False), (False, True)])
+def test_at_a_temperature_what_follows_is_worth_its_mean_under_the_softmax(double, fenced):
+    """The older parameters' values, under the policy of these, or of the older; of actions that are not legal, none."""
+    network, params, target = built(fenced=fenced)
+    batch, tau = hops()._replace(actions=np.ones(40, int)), 0.2
+    values, now, then = (
+        np.asarray(network.apply(p, x).logits, float)
+        for p, x in ((params, batch.before), (params, batch.after), (target, batch.after))
+    )
+    allowed = np.asarray(jax.vmap(legal)(batch.after)) if fenced else np.ones((40, ACTIONS), bool)
+    chances = np.where(allowed, np.exp((now if double else then) / tau), 0)
+    chances /= chances.sum(1, keepdims=True)
+    errors = batch.rewards + batch.discounts * (chances * np.where(allowed, then, 0)).sum(1) - values[:, 1]
+    settings = Settings(double=double)
+    found, _ = loss(params, target, batch, network, settings, tau)
+    assert float(found) == pytest.approx(0.5 * np.mean(errors**2), rel=1e-5)
+    cold, _ = loss(params, target, batch, network, settings, 1e-5)
+    assert float(cold) == pytest.approx(float(loss(params, target, batch, network, settings)[0]), rel=1e-4)
+    still = jax.grad(lambda t: loss(params, t, batch, network, settings, tau)[0])(target)
+    assert not any(np.any(x) for x in jax.tree.leaves(still))
+
+
 def test_the_gradient_of_the_loss_is_that_of_finite_differences():
     """Of errors well within the kinks: what an error is measured against is not differentiated."""
     network, params, target = built("dueling")

@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from chisel.probing.bank import Bank, make_bank
-from chisel.probing.influence import bids, mean_bids, moves, total_effects
+from chisel.probing.influence import bids, elsewhere, mean_bids, moves, total_effects
 from chisel.worlds.smile import GOALS, SMILE
 
 LAYOUTS = 512
@@ -110,3 +111,20 @@ def test_another_seed_is_another_bank():
     other = make_bank(SMILE, LAYOUTS, seed=1)
     assert other.observations.shape == bank().observations.shape
     assert (np.asarray(other.observations) != np.asarray(bank().observations)).any((1, 2, 3)).mean() > 0.9
+
+
+@pytest.mark.parametrize("sharpness", [1.0, 1000.0])
+def test_the_null_of_effects_is_made_of_bids_however_sure_the_policy_is(sharpness):
+    """Each draw is the effect on bids for goals as they lie in other layouts: where chances of actions are too small
+    for float32 as well.
+    """
+    rng = np.random.default_rng(0)
+    edits, n, goals, actions = 2, 6, 3, 4
+    logits_in, logits_out = sharpness * rng.normal(size=(2, edits, n, actions)).astype(np.float32)
+    paths = rng.random((edits, n, goals, actions)) < 0.5
+    key = jax.random.key(3)
+    found = elsewhere(logits_in, logits_out, jnp.array(paths), key, 5, lambda moved: moved)
+    for draw, one in zip(found, jax.random.split(key, 5), strict=True):
+        order = np.asarray(jax.random.permutation(one, n))
+        meant = moves(logits_in, logits_out, jnp.array(paths[:, order]))
+        np.testing.assert_allclose(draw, meant, rtol=1e-4, atol=1e-4)

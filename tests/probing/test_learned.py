@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from chisel.agents.networks import Form, Network, Output, make_network
-from chisel.agents.policy import looked, policy
+from chisel.agents.policy import at_temperature, learned, looked, policy, softmax_policy
 from chisel.probing.bank import make_bank
 from chisel.probing.battery import Battery
 from chisel.probing.influence import bids, mean_bids, total_effects
 from chisel.probing.influence import moves as edits_move
+from chisel.probing.paths import action_probabilities
 from chisel.probing.reader import Reader
 from chisel.training.rollout import begin, collect, episode
 from chisel.worlds.smile import GOALS, SMILE
@@ -102,6 +103,44 @@ def test_what_is_read_of_action_values_are_greedy_bids_and_greedy_play():
     drawing = network._replace(greedy=False)
     drawn = [episode_of(drawing, one, jax.random.key(i), levels) for i in range(2)]
     assert (drawn[0] != drawn[1]).any()
+
+
+@pytest.mark.parametrize("temperature", [0.5, 0.05])
+def test_at_a_temperature_the_softmax_is_read_and_acts(temperature):
+    """Bids are the log-odds of any policy with these logits, in nats; and returns are those of its play."""
+    values = values_network()
+    soft = softmax_policy(values)
+    params = stacked(*(at_temperature(values.init(jax.random.key(i)), 9.0) for i in range(2)))
+    params["temperature"][1] = temperature  # every network is read at its own
+    reader = Reader(SMALL, LEAN, soft, defaults(LEAN), members=2, devices=1)
+    found, bank = reader.read(params), make_bank(LEAN, 32)
+    one = jax.tree.map(lambda x: x[1], params)
+    logits, put_in, out = (
+        np.asarray(values.apply(learned(one), seen).logits) / temperature
+        for seen in (bank.observations, bank.edits.put_in, bank.edits.taken_out)
+    )
+    np.testing.assert_allclose(found.bid[1], mean_bids(logits, bank.shortens), rtol=1e-4, atol=1e-5)
+    effects = total_effects(edits_move(put_in, out, bank.edits.shortens_in))
+    np.testing.assert_allclose(found.total_effect[1], effects, rtol=1e-4, atol=1e-4)
+    drawing = values._replace(
+        greedy=False,
+        apply=lambda params, seen: values.apply(params, seen)._replace(
+            logits=values.apply(params, seen).logits / temperature
+        ),
+    )
+    levels = jax.tree.map(lambda x: x[0], reader.subject.levels)
+    key = jax.random.fold_in(jax.random.key(0xAC7), SMALL.bank.seed)  # as in `Reader`
+    played = episode_of(drawing, learned(one), key, levels)
+    np.testing.assert_allclose(found.returns[1, 0], played.sum(0).mean(0), rtol=1e-5, atol=1e-6)
+    chances = action_probabilities(soft, one, bank.observations)
+    np.testing.assert_allclose(chances, jax.nn.softmax(logits), rtol=1e-4, atol=1e-6)
+
+
+def test_cold_bids_times_the_temperature_are_greedy_bids():
+    """τ · log-odds of softmax(Q/τ) tends to the difference of the highest values."""
+    values, shortens = jnp.array(VALUES), jnp.array([True, False, True, False])
+    cold = 1e-4 * float(bids(values / 1e-4, shortens))
+    assert cold == pytest.approx(float(bids(values, shortens, greedy=True)), abs=1e-3)
 
 
 def episode_of(network, params, key, levels):

@@ -165,6 +165,14 @@ def test_at_a_learning_rate_of_nothing_no_parameter_changes(name, found):
     assert differ(after.optimiser, before.optimiser)
 
 
+@pytest.mark.parametrize("name", ["pqn, conv", "dqn, softmax"], indirect=True)
+def test_the_temperature_it_last_acted_at_is_what_it_is_read_at(name, found):
+    """One number of the study, or a curve at the middle of the last update; before the first, of that."""
+    softness = {"pqn, conv": [0.02, 0.02], "dqn, softmax": [0.5 - 0.4 * u / UPDATES for u in (0.5, UPDATES - 0.5)]}
+    for state, meant in zip((found.before, found.after), softness[name], strict=True):
+        np.testing.assert_allclose(state.agent.params["temperature"], meant, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["ppo, gru", "dqn"], indirect=True)
 def test_what_it_keeps_beside_parameters_is_in_checkpoints(name, found, tmp_path):
     """The state goes through a file, and training goes on as if it had not."""

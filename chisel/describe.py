@@ -57,6 +57,7 @@ def _lineage(study: Study) -> dict[str, str]:
 def _from_training(this: Run) -> dict[str, str]:
     """When guards acted; and what was paid in all and in every phase, where that is short enough to be told."""
     from chisel.view.ledger import HALTED, acts, stays
+    from chisel.view.seeds import held
     from chisel.view.tables import amount
     from chisel.view.words import span
 
@@ -65,7 +66,7 @@ def _from_training(this: Run) -> dict[str, str]:
     for act in acts(training, guards):
         at = [int(a) for a in act.at if math.isfinite(a)]
         if at:
-            where = f"{act.schedule}, {len(at)} of {len(act.at)} seeds, at {span(at)} steps"
+            where = f"{act.schedule}, {held(len(at), len(act.at))}, at {span(at)} steps"
             acted.append(f"{guards[act.guard].title} – {where}")
     paid = []
     for name in [part.name for part in this.study.schedule]:

@@ -253,6 +253,7 @@ def about(study: Study) -> dict[str, Any]:
     """What every dataset of a study says of itself: plain strings and numbers, so that any tool can read them."""
     from chisel.making import agent_in_words
     from chisel.resolve import proxy_channels, world_of
+    from chisel.view.ranges import as_json
 
     world, training = world_of(study), study.training
     return {
@@ -263,6 +264,7 @@ def about(study: Study) -> dict[str, Any]:
         "true_channels": json.dumps(list(true_channels(study, world))),
         "proxy_channels": json.dumps(list(proxy_channels(study, world))),
         "phase_edges": json.dumps([edge_update(e, training.updates) * training.batch for e in study.edges]),
+        "channel_ranges": as_json(dict(world.ranges)),
         "steps": training.steps,
     } | _combined(study)
 

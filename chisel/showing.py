@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from chisel.budget import Budget
     from chisel.estimate import Estimate
     from chisel.run import Run
+    from chisel.view.influences import Influence
 
 MOST = 8  # schedules whose budgets are told
 _UNITS = {"1": ""}
+_INTERVALS = "intervals: 95 %, over seeds, of three seeds or more"
 
 
 def plan_tables(name: str, wanted: Study, plan: "Estimate") -> list[Table]:
@@ -115,6 +117,7 @@ def influences_table(this: "Run") -> Table | str:
     """Which decision-influences each schedule grew."""
     from chisel.run import READINGS
     from chisel.view.influences import influences, until, why_none
+    from chisel.view.seeds import held
     from chisel.view.tables import MOST
 
     readings = this.dataset(READINGS)
@@ -122,20 +125,19 @@ def influences_table(this: "Run") -> Table | str:
     if not rows:
         return why_none(readings)
     table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
-    table.title = "decision-influences; seeds: in which it holds at the end of training (see docs/readings.md)"
+    table.title = "decision-influences (docs/readings.md tells what this means)"
     for column in ("schedule", "feature → goal", "seeds", "from step", "until", "strength, with its 95 % interval"):
-        table.add_column(column, justify="right" if column in ("seeds", "from step") else "left")
+        table.add_column(column, justify="right" if column == "from step" else "left")
     for schedule in readings.schedule.values:
         own = [row for row in rows if row.schedule == schedule]
         for i, row in enumerate(own[:MOST]):
-            mean, low, high = (float(x) for x in row.strength)
             table.add_row(
                 escape(row.schedule) if i == 0 else "",
                 f"{row.feature} → {row.goal}",
-                f"{row.seeds}/{readings.sizes['seed']}",
+                held(row.seeds, readings.sizes["seed"]),
                 f"{row.onset:,.0f}",
                 until(row),
-                f"{mean:+.2f} ({low:+.2f} to {high:+.2f}) {readings['effect'].attrs['units']}",
+                f"{_strength(row)} {readings['effect'].attrs['units']}",
             )
         if len(own) > MOST:
             table.add_row("", f"and {len(own) - MOST} more, in readings.nc")
@@ -151,7 +153,7 @@ def returns_table(this: "Run") -> Group:
 
     readings = this.dataset(READINGS)
     true, proxies = (series.listed(readings, f"{kind}_channels") for kind in ("true", "proxy"))
-    table = _headed("returns per episode at the end of training (intervals: 95 %, over seeds)")
+    table = _headed(f"returns per episode at the end of training ({_INTERVALS})")
     for column in ("levels", "schedule", *(f"{c} (true)" for c in true), *(f"{c} (proxy)" for c in proxies)):
         table.add_column(escape(column))
     names = [levels.common(readings), *levels.others(readings)]
@@ -159,29 +161,40 @@ def returns_table(this: "Run") -> Group:
         tops = {c: levels.ceilings_of(readings, name, c) for c in (*true, *proxies)}
         for i, schedule in enumerate(readings.schedule.values):
             own = readings["returns"].isel(checkpoint=-1, schedule=i).sel(levels=name)
-            cells = [_return(own.sel(channel=c).values, float(top[i])) for c, top in tops.items()]
+            cells = [_return(readings, c, own.sel(channel=c).values, float(top[i])) for c, top in tops.items()]
             table.add_row(name if i == 0 else "", escape(str(schedule)), *cells)
     return Group(table, *(Text(f"{name}: {levels.described(readings, name)}") for name in names))
 
 
-def _return(values: "np.ndarray", top: float) -> str:
-    """The mean over seeds with its interval, and the ceiling where it is known."""
-    from chisel.analysis.statistics import t_interval
+def _return(readings: "xr.Dataset", channel: str, values: "np.ndarray", top: float) -> str:
+    """The mean over seeds with its interval, or the seeds if they are two; and the ceiling where it is known."""
+    from chisel.analysis.bounded import mean_interval
+    from chisel.view import ranges
+    from chisel.view.seeds import spread
 
-    mean, low, high = (float(x) for x in t_interval(values))
-    limits = f" ({low:.2f} to {high:.2f})" if high > low else ""
-    return f"{mean:.2f}{limits}{f' of {top:.2f}' if math.isfinite(top) else ''}".replace("-", "−")
+    found = mean_interval(values, ranges.of_return(readings, channel, top))
+    told = spread(values, found, "{:.2f}".format)
+    of = f" of {top:.2f}" if math.isfinite(top) else ""
+    return f"{float(found.mean):.2f}{f' ({told})' if told else ''}{of}".replace("-", "−")
+
+
+def _strength(row: "Influence") -> str:
+    """The mean effect over seeds and its interval; the seeds, where there are two."""
+    from chisel.view.seeds import spread
+
+    told = spread(row.values, row.strength, "{:+.2f}".format)
+    return f"{float(row.strength.mean):+.2f}{f' ({told})' if told else ''}"
 
 
 def phases_tables(this: "Run", most: int = 6) -> list[Any]:
     """How much each phase of a factorial mattered to the measures that moved most."""
     from chisel.run import READINGS
-    from chisel.view.effect_rows import further, in_words, percent, rows
+    from chisel.view.effect_rows import further, in_words, rows, share_in_words
     from chisel.view.effects import effects
     from chisel.view.levels import common
 
     readings = this.dataset(READINGS)
-    found, on = effects(readings), f"returns: on {common(readings)} levels; intervals: 95 %, over seeds"
+    found, on = effects(readings), f"returns: on {common(readings)} levels; {_INTERVALS}"
     main = _headed(f"how much each phase mattered, at the end of training ({on})")
     several = found.sizes["against"] > 1
     first = json.loads(found.attrs["conditions"])[0]
@@ -190,10 +203,13 @@ def phases_tables(this: "Run", most: int = 6) -> list[Any]:
     last = ""
     for row in rows(found, most):
         phase = f"{row.phase}, against {row.against}" if several else row.phase
-        share = percent(float(row.share.mean))
-        limits = f" ({percent(float(row.share.low))} to {percent(float(row.share.high))})" if share != "–" else ""
         shown = "" if row.measure == last else row.measure
-        main.add_row(shown, phase, f"{in_words(row.main)} {_UNITS.get(row.units, row.units)}", share + limits)
+        main.add_row(
+            shown,
+            phase,
+            f"{in_words(row.main, row.seeds)} {_UNITS.get(row.units, row.units)}",
+            share_in_words(row.share),
+        )
         last = row.measure
     parts: list[Any] = [main]
     more = further(found, most)
@@ -202,7 +218,7 @@ def phases_tables(this: "Run", most: int = 6) -> list[Any]:
         for column in ("measure", "kind", "of", "effect"):
             table.add_column(column)
         for other in more:
-            value = f"{in_words(other.value)} {_UNITS.get(other.units, other.units)}"
+            value = f"{in_words(other.value, other.seeds)} {_UNITS.get(other.units, other.units)}"
             table.add_row(other.measure, other.kind, other.name, value)
         parts.append(table)
     return [*parts, Group(*(Text(f"note: {note}") for note in json.loads(found.attrs["notes"])))]
@@ -213,19 +229,17 @@ def paths_table(found: "xr.Dataset") -> Table:
     from chisel.analysis.statistics import Interval
     from chisel.view.effect_rows import in_words
 
-    table = _headed(
-        f"path dependence, at a return of {found.attrs['target']:.3g} on study levels (intervals: 95 %, over seeds)"
-    )
+    table = _headed(f"path dependence, at a return of {found.attrs['target']:.3g} on study levels ({_INTERVALS})")
     for column in ("schedules", "divergence of policies", "p", "loss barrier"):
         table.add_column(column)
 
-    def told(own: "xr.Dataset", *names: str) -> str:
-        return in_words(Interval(*(own[name].values for name in names)))
+    def told(own: "xr.Dataset", *names: str, seeds: str | None = None) -> str:
+        return in_words(Interval(*(own[name].values for name in names)), own[seeds].values if seeds else ())
 
     for pair in found.pair.values:
         own = found.sel(pair=pair)
         divergence = told(own, "divergence", "divergence_low", "divergence_high")
-        barrier = told(own, "loss_barrier_mean", "loss_barrier_low", "loss_barrier_high")
+        barrier = told(own, "loss_barrier_mean", "loss_barrier_low", "loss_barrier_high", seeds="loss_barrier")
         table.add_row(escape(str(pair)), divergence, f"{float(own['divergence_p']):.2g}", barrier)
     return table
 

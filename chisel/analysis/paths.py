@@ -175,10 +175,10 @@ def divergence(
     own = np.einsum("skti,ki->st", cells, np.eye(count))  # sums over schedules, of each two seeds
     within, between = own / count, (cells.sum((1, 3)) - own) / (count * (count - 1))
     pairs = np.triu_indices(seeds, 1)
-    low, high = _jackknife(between - within)
+    low, high = np.clip(_jackknife(between - within), -1.0, 1.0)  # distances are 0 to 1
     p, rearrangements = _permutation(cells, draws, seed_)
     means = float(between[pairs].mean()), float(within[pairs].mean())
-    return Divergence(*means, means[0] - means[1], low, high, p, rearrangements)
+    return Divergence(*means, means[0] - means[1], float(low), float(high), p, rearrangements)
 
 
 def _cells(far: Numbers, schedule: NDArray[np.generic], seed: NDArray[np.generic]) -> Numbers:

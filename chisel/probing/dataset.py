@@ -117,6 +117,11 @@ def _with_controls(data: xr.Dataset, reader: Reader) -> xr.Dataset:
         baseline = (xr.where(better, *both) for both in zip(in_observation, untrained, strict=True))
         for name, values in zip(("skill", "skill_low", "skill_high"), _limits(score, blocks, *baseline), strict=True):
             data[name] = values
+    for name in [name for name in ("skill_low", "skill_high", "gain_low", "gain_low_again") if name in data]:
+        # Two AUCs differ by 1 at most. What is cut off no difference can be, so that the level is kept.
+        data[name] = xr.where(data["probe"] == "logistic", data[name].clip(-1.0, 1.0), data[name]).transpose(
+            *data[name].dims
+        )
     if "control_score" in data:
         data["selectivity"] = data["score"] - data["control_score"]
     return data.drop_vars("control_score", errors="ignore")

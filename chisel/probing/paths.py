@@ -18,8 +18,8 @@ from jaxtyping import Array, Float
 
 from chisel.agents.networks import Network
 from chisel.agents.policy import looked, policy
+from chisel.analysis.bounded import ANY, COUNT, Range, mean_interval
 from chisel.analysis.paths import barrier, excess
-from chisel.analysis.statistics import t_interval
 from chisel.probing.choice import returns
 from chisel.probing.influence import mean_bids
 from chisel.probing.reader import Reader
@@ -169,19 +169,21 @@ def connected(along: Line, alphas: np.ndarray, whole: np.ndarray, world: World, 
     returns = shaped(along.returns)
     loss = -returns[..., [channels.index(name) for name in true]].sum(-1)
     data = {"returns": (("alpha", *PAIRS, "channel"), returns), "loss": (("alpha", *PAIRS), loss)}
-    data |= _over_seeds("loss_barrier", barrier(loss)) | _over_seeds("loss_middle", excess(loss)[len(alphas) // 2])
+    data |= _over_seeds("loss_barrier", barrier(loss), within=COUNT) | _over_seeds(
+        "loss_middle", excess(loss)[len(alphas) // 2]
+    )
     coords = {"alpha": alphas, "channel": list(channels)}
     if along.bid is not None:
         bid = shaped(along.bid)
         data["bid"] = (("alpha", *PAIRS, "goal"), bid)
-        data |= _over_seeds("bid_barrier", barrier(bid, both_ways=True), "goal")
+        data |= _over_seeds("bid_barrier", barrier(bid, both_ways=True), "goal", within=COUNT)
         coords["goal"] = list(world.goals)
     return xr.Dataset(data, coords).transpose(*PAIRS, "alpha", ...)
 
 
-def _over_seeds(name: str, values: np.ndarray, *more: str) -> dict[str, Any]:
-    """Values [pair, seed, …], and their mean over seeds with its t interval."""
-    found = t_interval(values, axis=1)
+def _over_seeds(name: str, values: np.ndarray, *more: str, within: Range = ANY) -> dict[str, Any]:
+    """Values [pair, seed, …], and their mean over seeds with its interval."""
+    found = mean_interval(values, within, axis=1)
     limits = {f"{name}_{part}": (("pair", *more), getattr(found, part)) for part in found._fields}
     return {name: ((*PAIRS, *more), values)} | limits
 
@@ -215,7 +217,7 @@ def described(data: xr.Dataset, greedy: bool) -> xr.Dataset:
         "same_last": ("whether the two agents are the same, bit for bit, in the end", "1"),
         "same_until": ("last checkpoint up to which the two are the same, bit for bit; NaN: none", "step"),
     }
-    parts = {"_mean": "mean over seeds", "_low": "lower limit of the 95 % t interval", "_high": "upper limit of it"}
+    parts = {"_mean": "mean over seeds", "_low": "lower limit of the 95 % interval", "_high": "upper limit of it"}
     for name in map(str, data.variables):
         base = name.removeprefix("overall_")
         tail = next((tail for tail in parts if base not in meanings and base.endswith(tail)), "")

@@ -10,8 +10,9 @@ import altair as alt
 import numpy as np
 import xarray as xr
 
-from chisel.analysis.statistics import t_interval
-from chisel.view import levels, marks, series
+from chisel.analysis.bounded import SHARE, difference_interval, mean_interval
+from chisel.analysis.statistics import Interval, t_interval
+from chisel.view import levels, marks, ranges, series
 from chisel.view.marks import Chart, Row, colour, edges, limits, over_training, rows_chart, seed_lines, short, tip
 
 # Where a text is held, and how far it keeps from there.
@@ -57,12 +58,13 @@ def returns_chart(training: xr.Dataset, readings: xr.Dataset, schedule: str) -> 
     shown = list(dict.fromkeys([*true, *series.listed(training, "proxy_channels")]))
     totals, middles = series.binned(training.sel(channel=shown))
     ceilings = {c: levels.ceiling(readings, "training", c) for c in true}
-    own = {c: values.sel(schedule=schedule).values for c, values in ceilings.items()}
-    rules = _ceilings(own, readings.checkpoint.values, colour(colours), marks.time_axis(training))
+    tops = {c: values.sel(schedule=schedule).values for c, values in ceilings.items()}
+    rules = _ceilings(tops, readings.checkpoint.values, colour(colours), marks.time_axis(training))
     domain = marks.reach(
         [*totals.values.ravel(), *(v for values in ceilings.values() for v in values.values.ravel()), 0.0]
     )
-    drawn = seed_lines(totals.sel(schedule=schedule), middles, "channel", colours, domain, training, dots=False)
+    own, within = totals.sel(schedule=schedule), [ranges.of_channel(training, c) for c in shown]
+    drawn = seed_lines(own, middles, "channel", colours, domain, training, dots=False, within=within)
     return over_training([*edges(training), *rules, *drawn], 130, training)
 
 
@@ -93,7 +95,8 @@ def goal_chart(readings: xr.Dataset, schedule: str, reading: str) -> Chart:
     domain = [0.0, 1.0] if reading == "choice" else marks.reach([*values.values.ravel(), 0.0])
     zero = rows_chart([{"v": 0}]).mark_rule(color="#6B7280", strokeWidth=1).encode(y="v:Q")
     own, times = values.sel(schedule=schedule), readings.checkpoint.values
-    drawn = seed_lines(own, times, "goal", colours, domain, readings, dots=True)
+    within = [ranges.of_reading(readings, reading)] * own.sizes["goal"]
+    drawn = seed_lines(own, times, "goal", colours, domain, readings, dots=True, within=within)
     return over_training([*edges(readings), zero, *drawn], 120, readings)
 
 
@@ -120,7 +123,7 @@ def skill_chart(readings: xr.Dataset, feature: str, largest: float | None = None
         "h": "control: shuffled",
     }
     tips = [tip("c:N", "schedule"), tip("l:N", "layer"), tip("t:O", "steps"), tip("i:N", "95 % interval of skill")]
-    chart = rows_chart(_skill_rows(own)).mark_rect()
+    chart = rows_chart(_skill_rows(own, feature)).mark_rect()
     chart = chart.encode(
         x=alt.X("t:O", axis=below),
         y=alt.Y("c:N", sort=None, axis=letter, scale=alt.Scale(paddingInner=0.14, paddingOuter=0.04)),
@@ -136,10 +139,11 @@ def wins_chart(readings: xr.Dataset, schedule: str) -> Chart:
     """Who wins at the last checkpoint: the share of two-goal levels in which the row is reached before the column."""
     last = readings.sel(schedule=schedule).isel(checkpoint=-1)
     goals, rows = [str(g) for g in readings.goal.values], []
-    wins = t_interval(last["choice"].transpose("goal", "rival", "seed").values)
+    each = last["choice"].transpose("goal", "rival", "seed").values
+    wins = mean_interval(each, SHARE)
     none = t_interval(last["neither"].transpose("goal", "rival", "seed").values).mean
     for i, j in zip(*np.nonzero(np.isfinite(wins.mean)), strict=True):
-        share = {"v": short(wins.mean[i, j]), "i": limits(wins.low[i, j], wins.high[i, j], 0.0, 1.0)}
+        share = {"v": short(wins.mean[i, j]), "i": limits(each[i, j], Interval(*(x[i, j] for x in wins)))}
         rows.append({"g": goals[i], "r": goals[j], **share, "n": short(none[i, j]), "m": f"({none[i, j]:.0%})"})
     scale = alt.Scale(domain=goals, paddingInner=0.05)
     plain: dict[str, Any] = {"title": None, "ticks": False, "domain": False, "labelFontSize": 11, "labelLimit": 80}
@@ -159,22 +163,25 @@ def wins_chart(readings: xr.Dataset, schedule: str) -> Chart:
     return marks.style(alt.layer(*layers).properties(width="container", height=(24 if many else 36) * len(goals)))
 
 
-def _skill_rows(own: xr.Dataset) -> list[Row]:
+def _skill_rows(own: xr.Dataset, feature: str) -> list[Row]:
     names = {"v": "skill", "s": "score", "u": "untrained_score", "h": "shuffled_score"}
-    found = {
-        k: t_interval(own[n].broadcast_like(own["skill"]).transpose("schedule", "checkpoint", "layer", "seed").values)
+    each = {
+        k: own[n].broadcast_like(own["skill"]).transpose("schedule", "checkpoint", "layer", "seed").values
         for k, n in names.items()
     }
+    # Skill is the difference of two scores.
+    skill = difference_interval(each["v"], ranges.of_reading(own, "score", feature))
+    means = {k: t_interval(v).mean for k, v in each.items()}
     called, rows = series.labels(own), []
-    for index in zip(*np.nonzero(np.isfinite(found["v"].mean)), strict=True):
+    for index in zip(*np.nonzero(np.isfinite(skill.mean)), strict=True):
         name = str(own.schedule.values[index[0]])
         place = {
             "c": f"{called[name]} {name}",
             "t": int(own.checkpoint.values[index[1]]),
             "l": str(own.layer.values[index[2]]),
         }
-        numbers = {k: short(v.mean[index], 3) for k, v in found.items()}
-        interval = limits(found["v"].low[index], found["v"].high[index])
+        numbers = {k: short(v[index], 3) for k, v in means.items()}
+        interval = limits(each["v"][index], Interval(*(x[index] for x in skill)))
         rows.append(place | numbers | {"o": short(float(own["observation_score"]), 3), "i": interval})
     return rows
 

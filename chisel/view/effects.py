@@ -12,9 +12,10 @@ import numpy as np
 import xarray as xr
 
 from chisel.analysis import intervals, phases
+from chisel.analysis.bounded import FEWEST, Range, difference_interval
 from chisel.analysis.missing import alike
 from chisel.analysis.statistics import smallest_paired_p, t_interval
-from chisel.view import levels, series
+from chisel.view import levels, ranges, series
 
 # Readings that are one number for a member, or for each goal or channel, and what that number is called.
 _NAMES = {
@@ -77,6 +78,9 @@ def effects(readings: xr.Dataset, level: float = 0.95) -> xr.Dataset:
     cells: `first`, `total`, `shapley`; and `moved`, that variance in the variance of all runs, each seed's mean taken
     off. `noise`: the mean size of the effects of arms of that kind. Of bids: `half_life` after each phase, the median
     over members of cells, and `halved`, the share of these in which it ended before training did.
+
+    Beside each measure stands what it can be, from `least` to `most`: intervals of effects are cut at ± the width of
+    that. With fewer than three seeds there are no limits.
 
     Args:
         level: of all intervals.
@@ -149,7 +153,9 @@ def measured(readings: xr.Dataset) -> xr.DataArray:
             array = own.sel({along: of}).isel(checkpoint=0).transpose("schedule", "seed").values
             rows.append((reading, str(of), str(readings[reading].attrs.get("units", "1")), array))
     names = [_NAMES[reading].format(of) for reading, of, *_ in rows]
-    about = {k: ("measure", [row[i] for row in rows]) for i, k in enumerate(("reading", "of", "units"))}
+    about: dict[str, Any] = {k: ("measure", [row[i] for row in rows]) for i, k in enumerate(("reading", "of", "units"))}
+    within = [ranges.of_reading(readings, reading, of) for reading, of, *_ in rows]
+    about |= {k: ("measure", [float(one[i]) for one in within]) for i, k in enumerate(("least", "most"))}
     coords = {"measure": names, "schedule": readings.schedule.values, "seed": readings.seed.values} | about
     values = np.array([row[3] for row in rows], float).reshape(-1, *(last.sizes[d] for d in ("schedule", "seed")))
     return xr.DataArray(values, coords=coords, dims=("measure", "schedule", "seed"))
@@ -159,10 +165,11 @@ def _of_phases(cells: xr.DataArray, design: Factorial) -> dict[str, xr.DataArray
     """Main effects, interactions and effects of order, in each seed."""
     count, y = len(design.phases), _crossed(cells, design)
     own = {"seed": cells.seed.values, "measure": cells.measure.values}
+    within = {end: ("measure", cells[end].values) for end in ("least", "most")}
 
     def labelled(values: np.ndarray, **names: list[str]) -> xr.DataArray:
         coords = names | own
-        return xr.DataArray(values, coords, tuple(coords)).transpose("measure", ..., "seed")
+        return xr.DataArray(values, coords, tuple(coords)).transpose("measure", ..., "seed").assign_coords(within)
 
     main = np.stack(phases.main_effects(y, count))
     found = {"main": labelled(main, phase=design.phases, against=design.conditions[1:])}
@@ -190,8 +197,11 @@ def _of_arms(values: xr.DataArray, design: Factorial) -> dict[str, xr.DataArray]
 
 def _over_seeds(name: str, values: xr.DataArray, level: float) -> dict[str, xr.DataArray]:
     """Mean and limits over seeds of what is one number in each."""
-    found = t_interval(values.transpose(..., "seed").values, level=level)
-    bare = values.transpose(..., "seed").isel(seed=0, drop=True)
+    array = values.transpose("measure", ..., "seed")
+    shape = (-1, *[1] * (array.ndim - 2))
+    within = Range(*(values[end].values.reshape(shape) for end in ("least", "most")))
+    found = difference_interval(array.values, within, level=level)
+    bare = array.isel(seed=0, drop=True)
     return {f"{name}_{k}": bare.copy(data=v) for k, v in found._asdict().items()}
 
 
@@ -216,7 +226,7 @@ def _shares(cells: xr.DataArray, design: Factorial, level: float) -> dict[str, A
         every = share, *intervals.fraction_intervals(y, count, level)
         for end, values in zip(ends, every, strict=True):
             for field, name in names.items():  # a share that cannot be told has no limits
-                known = np.isfinite(getattr(every[0], field))
+                known = np.isfinite(getattr(every[0], field)) & (not end or seeds.sum() >= FEWEST)
                 found[name + end][chosen] = np.where(known, getattr(values, field), np.nan).T
     return {name: (("measure", "phase")[: values.ndim], values) for name, values in found.items()}
 
@@ -256,12 +266,14 @@ def _half_lives(readings: xr.Dataset, design: Factorial) -> dict[str, xr.DataArr
 def _notes(found: xr.Dataset, design: Factorial, level: float) -> list[str]:
     """What the numbers cannot show."""
     seeds, notes = found.sizes["seed"], []
+    if 1 < seeds < FEWEST:
+        notes.append(f"{seeds} seeds: both are told, and no interval; one of two seeds would say nothing of others")
     if seeds < 6:
         said = f"an exact paired comparison over {seeds} seeds cannot give p below {smallest_paired_p(seeds):g}"
         notes.append(f"{said}, however clear the difference; p < 0.05 needs at least 6")
     count = found["main_mean"].size
     chance = f"{count * (1 - level):.1g} of the {count} intervals of main effects"
-    if count and seeds > 1:
+    if count and seeds >= FEWEST:
         notes.append(
             f"intervals are of one number each: if no phase did anything, about {chance} would exclude 0 all the same"
         )

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from chisel.analysis.statistics import Interval, t_interval
+from chisel.analysis.bounded import mean_interval
+from chisel.analysis.statistics import Interval
 
 
 class Influence(NamedTuple):
@@ -29,6 +30,7 @@ class Influence(NamedTuple):
     lost: int
     offset: float
     strength: Interval
+    values: np.ndarray  # of which strength is the mean: the effect in each seed
 
 
 def influences(readings: xr.Dataset) -> list[Influence]:
@@ -51,6 +53,7 @@ def influences(readings: xr.Dataset) -> list[Influence]:
             holds, held = last.sel(own).values, ever.sel(own).values
             lost = held & ~holds
             begins, ends = (readings[f"verdict_{end}"].sel(own).values for end in ("onset", "offset"))
+            values = effect.sel(own).values
             found.append(
                 Influence(
                     schedule=str(schedule),
@@ -60,7 +63,8 @@ def influences(readings: xr.Dataset) -> list[Influence]:
                     onset=float(begins[holds if holds.any() else lost].mean()),
                     lost=int(lost.sum()),
                     offset=float(ends[lost].mean()) if lost.any() else np.nan,
-                    strength=t_interval(effect.sel(own).values),
+                    strength=mean_interval(values),
+                    values=values,
                 )
             )
     order = {str(s): i for i, s in enumerate(readings.schedule.values)}

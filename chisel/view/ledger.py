@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from chisel.analysis.bounded import ANY, Range
 from chisel.conditions import GuardPart
-from chisel.view import series
+from chisel.view import ranges, series
 from chisel.view.words import span
 
 GUIDANCE = "guidance"  # what potentials paid, among what channels earned
@@ -23,12 +24,14 @@ class Stay(NamedTuple):
         steps: [seed] that each member spent in it.
         earned: [seed, source] in all, by each member.
         paid: [source] whether it was worth anything then.
+        within: [source] what each member can have earned.
     """
 
     title: str
     steps: np.ndarray
     earned: np.ndarray
     paid: np.ndarray
+    within: list[Range]
 
 
 class Act(NamedTuple):
@@ -87,7 +90,7 @@ def _stay(training: xr.Dataset, own: xr.Dataset, title: str, here: np.ndarray) -
     batch, wanted = series.batch_of(training), sources(training)
     earned = own["earned"].transpose("seed", "update", "channel")
     weights = series.weights(training).sel(schedule=own.schedule.values)
-    sums, paid = [], []
+    sums, paid, within = [], [], []
     for name in wanted:
         if name == GUIDANCE:
             each = own["guidance"].transpose("seed", "update").values
@@ -97,7 +100,9 @@ def _stay(training: xr.Dataset, own: xr.Dataset, title: str, here: np.ndarray) -
         sums.append(np.where(here, np.nan_to_num(each.astype(float)), 0.0).sum(1) * batch)
         worths = np.nan_to_num(worth.transpose("seed", "update", "channel").values)
         paid.append(bool((worths[here] != 0).any()))
-    return Stay(title, here.sum(1) * batch, np.stack(sums, -1) if sums else np.zeros((len(here), 0)), np.array(paid))
+        within.append(ANY if name == GUIDANCE else ranges.of_earned(own, name, worths[here]))
+    every = np.stack(sums, -1) if sums else np.zeros((len(here), 0))
+    return Stay(title, here.sum(1) * batch, every, np.array(paid), within)
 
 
 def _until(training: xr.Dataset, here: np.ndarray) -> str:

@@ -1,14 +1,17 @@
 """What charts are made of: axes, colours, lines, and the numbers written short."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import altair as alt
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
-from chisel.analysis.statistics import t_interval
+from chisel.analysis.bounded import ANY, Range, mean_interval
+from chisel.analysis.statistics import Interval
+from chisel.view.seeds import spread
 from chisel.view.series import listed
 
 GUTTER = 38  # pixels left of every chart over training
@@ -69,11 +72,9 @@ def short(value: float, digits: int = 4) -> float | None:
     return float(f"{value:.{digits}g}") if np.isfinite(value) else None
 
 
-def limits(low: float, high: float, least: float = -np.inf, most: float = np.inf) -> str:
-    """An interval in words."""
-    if not np.isfinite(low):
-        return "none: one seed"
-    return f"{max(low, least):.3g} to {min(high, most):.3g}".replace("-", "\N{MINUS SIGN}")
+def limits(values: ArrayLike, interval: Interval) -> str:
+    """The interval of a mean over seeds in words: those of `spread`."""
+    return spread(values, interval, lambda x: f"{x:.3g}".replace("-", "\N{MINUS SIGN}")) or "none: one seed"
 
 
 def rows_chart(rows: list[Row]) -> alt.Chart:
@@ -113,6 +114,7 @@ def seed_lines(
     domain: list[float],
     data: xr.Dataset,
     dots: bool,
+    within: Sequence[Range] | None = None,
 ) -> list[Chart]:
     """Every seed as a thin line, their mean as a thick one.
 
@@ -121,14 +123,17 @@ def seed_lines(
         times: the steps along the dimension of time.
         data: whose time axis is drawn.
         dots: whether to mark the measured values, where there are few.
+        within: what values of each key can be; anything, if not given.
     """
     time = next(d for d in values.dims if d not in ("seed", key))
     array = values.transpose("seed", time, key).values
     keys, seeds = [str(k) for k in values[key].values], values.seed.values
-    mean, low, high = t_interval(array, axis=0)
+    ends = [np.array([one[i] for one in within or [ANY] * len(keys)], float) for i in (0, 1)]
+    found = mean_interval(array, Range(*ends), axis=0)
     own = [{"t": int(t), "v": short(array[s, i, k]), "k": keys[k], "s": int(seeds[s])}
            for k in range(len(keys)) for s in range(len(seeds)) for i, t in enumerate(times)]  # fmt: skip
-    means = [{"t": int(t), "v": short(mean[i, k]), "k": keys[k], "i": limits(low[i, k], high[i, k])}
+    means = [{"t": int(t), "v": short(found.mean[i, k]), "k": keys[k],
+              "i": limits(array[:, i, k], Interval(*(x[i, k] for x in found)))}
              for k in range(len(keys)) for i, t in enumerate(times)]  # fmt: skip
     # The name is written as a JSON string, which is a string of the expression language too.
     schedule = {"schedule": json.dumps(str(values.schedule.values))}

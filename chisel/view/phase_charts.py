@@ -13,7 +13,8 @@ import altair as alt
 import numpy as np
 import xarray as xr
 
-from chisel.analysis.statistics import t_interval
+from chisel.analysis.bounded import Range, difference_interval, mean_interval
+from chisel.analysis.statistics import Interval
 from chisel.view import marks, series
 from chisel.view.effect_rows import percent, signed
 from chisel.view.marks import Chart, Row, limits, rows_chart, short, tip
@@ -78,10 +79,10 @@ def together_chart(found: xr.Dataset, colour: str, pairs: Sequence[tuple[int, in
         for later in conditions:
             for c, earlier in enumerate(conditions):
                 own = outcome[(under[:, i] == earlier) & (under[:, j] == later)].mean(0)
-                mean, low, high = (float(v) for v in t_interval(own, level=found.attrs["level"]))
+                interval = mean_interval(own, _within(found), level=found.attrs["level"])
                 row = {"n": n, "x": places.at[n * len(conditions) + c], "k": later}
                 row |= {"a": f"{earlier} in {names[i]}, {later} in {names[j]}"}
-                means.append(row | {"v": short(mean), "i": limits(low, high)})
+                means.append(row | {"v": short(float(interval.mean)), "i": limits(own, interval)})
                 seeds += [row | {"v": short(v), "s": int(s)} for v, s in zip(own, found.seed.values, strict=True)]
     y = _Values(_reach([row["v"] for row in seeds if row["v"] is not None]))
     return _finish([*places.titles, *_lines(seeds, means, places, y, conditions, colour)], 130)
@@ -174,12 +175,17 @@ def _compared(
         values: [places, seeds].
         said: about each place.
     """
-    mean, low, high = t_interval(values, level=found.attrs["level"])
+    every = difference_interval(values, _within(found), level=found.attrs["level"])
+    mean, low, high = every
     seeds, step = found.seed.values, min(0.08, 0.5 / values.shape[1])
     bars: list[Row] = []
     dots: list[Row] = []
     for i in np.flatnonzero(np.isfinite(mean)):
-        bars.append(_bar(places.at[i], mean[i], low[i], high[i]) | said[i] | {"i": limits(low[i], high[i])})
+        bars.append(
+            _bar(places.at[i], mean[i], low[i], high[i])
+            | said[i]
+            | {"i": limits(values[i], Interval(*(x[i] for x in every)))}
+        )
         aside = places.at[i] + (np.arange(len(seeds)) - (len(seeds) - 1) / 2) * step
         own = zip(aside, values[i], seeds, strict=True)
         dots += [{"x": short(x), "v": short(v), "s": int(s)} | said[i] for x, v, s in own if np.isfinite(v)]
@@ -217,6 +223,11 @@ def _lines(
     return [*layers, pointed.encode(x=places.x(), y=y.y(), tooltip=[*about, tip("i:N", "mean; interval")])]
 
 
+def _within(found: xr.Dataset) -> Range:
+    """What the measure can be."""
+    return Range(float(found["least"]), float(found["most"]))
+
+
 def _bar(x: float, v: float, low: float, high: float) -> Row:
     row: Row = {"x": x, "w": round(x - 0.36, 2), "e": round(x + 0.36, 2), "z": 0}
     return row | {"v": short(v), "l": short(low), "h": short(high)}
@@ -234,11 +245,11 @@ def _zero(y: _Values) -> Chart:
 
 
 def _reach(drawn: list[float], limits_of: Sequence[float] = ()) -> list[float]:
-    """The range of what is drawn with a little air; limits of few seeds widen it to three times that at most."""
+    """The range of what is drawn, limits too, with a little air."""
     known = np.array([v for v in drawn if np.isfinite(v)] or [0.0])
     span = np.ptp(known) or abs(known[0]) or 1.0
-    ends = np.clip([v for v in limits_of if np.isfinite(v)], known.min() - span, known.max() + span)
-    low, high = min(known.min(), *ends, known.min()), max(known.max(), *ends, known.max())
+    ends = [v for v in limits_of if np.isfinite(v)]
+    low, high = min([*ends, known.min()]), max([*ends, known.max()])
     air = 0.06 * ((high - low) or span)
     return [float(low - air), float(high + air)]
 

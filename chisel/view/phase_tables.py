@@ -7,8 +7,9 @@ from itertools import combinations
 import numpy as np
 import xarray as xr
 
+from chisel.analysis.bounded import FEWEST
 from chisel.view import phase_charts, series
-from chisel.view.effect_rows import Row, further, in_words, percent, rows
+from chisel.view.effect_rows import Row, further, in_words, percent, rows, share_in_words
 from chisel.view.effects import Factorial, effects, factorial
 from chisel.view.marks import Chart
 from chisel.view.tables import amount
@@ -16,6 +17,7 @@ from chisel.view.tables import amount
 MOST = 6  # measures that have a card
 _PAIRS = 3  # of phases, side by side in one chart
 _NEUTRAL = "#4B5563"
+_FEW = {1: "One seed: no interval and no share can be given.", 2: "Two seeds: both are given, and no interval."}
 _UNITS = {"nat": "nats", "return": "in units of return"}
 
 
@@ -64,16 +66,15 @@ def _intro(found: xr.Dataset, design: Factorial) -> str:
     other = others[0] if len(others) == 1 else "each other condition"
     order = f""" An <b>effect of order</b> is the outcome with {first} in the earlier of two phases and {others[0]} in
 the later, less the outcome with the two exchanged."""
-    level = (
-        f"All intervals ({100 * found.attrs['level']:.0f} %) are over training seeds: they say what other seeds give."
-    )
+    level = f"""All intervals ({100 * found.attrs["level"]:.0f} %) are over training seeds: they say what other seeds
+give. Those of effects end where the reading's range does not allow more."""
     return f"""<p class="soft">Every combination of {_and(design.conditions)} in the phases {_and(design.phases)} was
 trained with the same {seeds} seed{"" if seeds == 1 else "s"} ({lengths} steps{" each" if even else ""}{last}); all
 numbers are read at the end of training, returns on levels that are the same for all.</p>
 <p class="soft">A <b>main effect</b> is how much higher a reading is with {first} in that phase than with {other},
 averaged over what the other phases hold. A <b>Shapley share</b> is the part of all differences between combinations
 that is the phase's doing; what phases do only together is shared among them.{order if "order" in found else ""}
-{level if seeds > 1 else "One seed: no interval and no share can be given."}</p>"""
+{level if seeds >= FEWEST else _FEW[seeds]}</p>"""
 
 
 def _key(design: Factorial, found: xr.Dataset) -> str:
@@ -131,7 +132,7 @@ def _together(own: xr.Dataset) -> str:
     if "interaction" not in own or not np.isfinite(own["interaction_low"]).any():
         return ""
     known = [x for x in further(own.expand_dims("measure")) if x.kind == "interaction"]
-    named = ", ".join(f"{escape(x.name)} <b>{in_words(x.value)}</b>" for x in known)
+    named = ", ".join(f"{escape(x.name)} <b>{in_words(x.value, x.seeds)}</b>" for x in known)
     return f'<p class="soft">Interactions whose interval excludes 0: {named or "none"}.</p>'
 
 
@@ -153,9 +154,8 @@ def _table(found: xr.Dataset) -> str:
 
 
 def _cell(row: Row) -> str:
-    mean, _, limits = in_words(row.main).partition(" ")
-    low, high = (percent(float(x)) for x in (row.share.low, row.share.high))
-    share = f"share {percent(float(row.share.mean))} ({low} to {high})" if np.isfinite(row.share.mean) else "no share"
+    mean, _, limits = in_words(row.main, row.seeds).partition(" ")
+    share = f"share {share_in_words(row.share)}" if np.isfinite(row.share.mean) else "no share"
     return f'<td data-label="{escape(row.phase)}"><b>{mean}</b> {limits.strip("()")}<small>{share}</small></td>'
 
 

@@ -5,11 +5,13 @@ from html import escape
 import numpy as np
 import xarray as xr
 
+from chisel.analysis.bounded import ANY, FEWEST, SHARE, Range, mean_interval
 from chisel.analysis.statistics import Interval, smallest_paired_p, t_interval
 from chisel.conditions import GuardPart
-from chisel.view import ledger, levels, series
+from chisel.view import ledger, levels, ranges, series
 from chisel.view.influences import influences, until
 from chisel.view.ledger import Act, Stay
+from chisel.view.seeds import alike, share_limits, spread
 
 
 def ending(readings: xr.Dataset) -> str:
@@ -53,10 +55,10 @@ def grown(readings: xr.Dataset) -> str:
         for i, row in enumerate(own[:MOST]):
             cells = (
                 ("Feature → goal", f"{escape(row.feature)} → {escape(row.goal)}"),
-                ("Seeds", f"{row.seeds} of {seeds}"),
+                ("Seeds", f"<b>{row.seeds} of {seeds}</b><small>{share_limits(row.seeds, seeds)}</small>"),
                 ("From step", f"{row.onset:,.0f}"),
                 ("Until", until(row)),
-                (f"Strength, {unit}", _cell(row.strength, (-np.inf, np.inf))),
+                (f"Strength, {unit}", _cell(row.values, row.strength)),
             )
             name = called(letter, schedule) if i == 0 else f'<span class="letter">{letter}</span>'
             tail = "".join(f'<td data-label="{head}">{cell}</td>' for head, cell in cells)
@@ -69,9 +71,9 @@ def grown(readings: xr.Dataset) -> str:
     head = "".join(f'<th scope="col">{h}</th>' for h in columns)
     return f"""<h2>What grew</h2><p class="soft">Decision-influences: features
 that training put into the network and that move its bid for a goal, on two banks of states, corrected for all that was
-asked. <i>Seeds</i> is in how many of them it holds at the end of training, <i>from step</i> when that began,
-<i>until</i> whether it lasted: what came and went holds in 0 seeds, or in fewer than it once did. <i>Strength</i> is
-how much the bid changes when the feature is put in, at the end.
+asked. <i>Seeds</i> is in how many of them it holds at the end of training, and in what share of all seeds that then is
+(exact 95 % interval), <i>from step</i> when that began, <i>until</i> whether it lasted: what came and went holds in 0
+seeds, or in fewer than it once did. <i>Strength</i> is how much the bid changes when the feature is put in, at the end.
 What a layer tells no better than before training is not listed, though it may move the agent too.</p>
 <div class="box"><table class="wide"><thead><tr><th scope="col">Schedule</th>{head}</tr></thead>
 <tbody>{rows}</tbody></table></div>"""
@@ -88,9 +90,10 @@ def _table(readings: xr.Dataset, columns: "list[_Column]") -> str:
     rows = ""
     for i, (schedule, letter) in enumerate(series.labels(readings).items()):
         cells = ""
-        for _, name, note, values, limits in columns:
-            interval = t_interval(values.isel(schedule=i).values)
-            cells += f'<td data-label="{escape(name)}, {note}">{_cell(interval, limits)}</td>'
+        for _, name, note, values, within in columns:
+            own, found = values.values, mean_interval(values.values, within)
+            cell = _cell(own[i], Interval(*(x[i] for x in found)))
+            cells += f'<td data-label="{escape(name)}, {note}">{cell}</td>'
         rows += f'<tr><th scope="row">{called(letter, schedule)}</th>{cells}</tr>'
     return f"""<div class="box"><table class="{kind}"><thead><tr><th scope="col">Schedule</th>{head}</tr></thead>
 <tbody>{rows}</tbody></table></div>"""
@@ -102,8 +105,8 @@ _CHOSEN = """<i>Chosen first</i> is the share of two-goal levels in which the ag
 averaged over rivals; in the rest it reaches the rival first, or neither."""
 
 
-# A column: a mark before its name, as HTML; the name; a note; values [schedule, seed]; the limits of what is possible.
-_Column = tuple[str, str, str, xr.DataArray, tuple[float, float]]
+# A column: a mark before its name, as HTML; the name; a note; values [schedule, seed]; what is possible, [schedule].
+_Column = tuple[str, str, str, xr.DataArray, Range]
 
 
 def _returns(readings: xr.Dataset, name: str) -> list[_Column]:
@@ -115,7 +118,7 @@ def _returns(readings: xr.Dataset, name: str) -> list[_Column]:
         if np.isfinite(tops).any():
             low, high = number(np.nanmin(tops)), number(np.nanmax(tops))
             note += f", ceiling {low}" if low == high else f", ceilings {low} to {high}"
-        found.append(("", channel, note, own.transpose("schedule", "seed"), (-np.inf, np.inf)))
+        found.append(("", channel, note, own.transpose("schedule", "seed"), ranges.of_return(readings, channel, tops)))
     return found
 
 
@@ -129,7 +132,7 @@ def _choices(readings: xr.Dataset) -> list[_Column]:
             goal,
             "chosen first",
             choice.sel(goal=goal),
-            (0.0, 1.0),
+            SHARE,
         )
         for goal, colour in series.goal_colours(readings).items()
     ]
@@ -139,8 +142,10 @@ def doubt(seeds: int) -> str:
     """What so many seeds can and cannot show."""
     if seeds == 1:
         return "One seed: there is no telling what another would have done, and no interval can be given."
+    if seeds < FEWEST:
+        return "Two seeds: their mean and both of them. An interval of two seeds would say nothing of others."
     few = "with so few seeds a bootstrap would look surer than it is." if seeds < 15 else "the seed is the unit."
-    said = f"Mean over {seeds} seeds and its 95 % Student t interval; {few}"
+    said = f"Mean over {seeds} seeds and its 95 % interval, by Student's t and within what is possible; {few}"
     least = smallest_paired_p(seeds)
     if least > 0.05:
         said += f" An exact paired comparison of two schedules over {seeds} seeds cannot give p below {least:g},"
@@ -168,8 +173,9 @@ def paid(training: xr.Dataset) -> str:
         body += f"<tbody>{rows}</tbody>"
     kind = "wide paid" if len(shown) <= 7 else "wide paid many"
     return f"""<h2>What was paid</h2><p class="soft">What one member earned by each channel, in all and in every phase:
-its weight times what was read of it, counted when it was earned, whenever it was paid. Mean over seeds, 95 % interval,
-and how much it is per 1,000 steps; of steps where seeds differ, the range. All bars have one scale.</p>
+its weight times what was read of it, counted when it was earned, whenever it was paid. Mean over seeds, 95 % interval
+(of two seeds, both), and how much it is per 1,000 steps; of steps where seeds differ, the range. All bars have one
+scale.</p>
 <div class="box"><table class="{kind}"><thead><tr>{head}</tr></thead>
 {body}</table></div>"""
 
@@ -179,13 +185,15 @@ def _cells(stay: Stay, shown: dict[str, str], most: float) -> str:
     low, high = stay.steps.min(), stay.steps.max()
     some = "" if low == high else f"<small>{low:,} to {high:,}</small>"
     cells = f'<td data-label="steps"><b>{_mean(stay.steps):,.0f}</b>{some}</td>'
-    columns = [*zip(stay.earned.T, stay.paid, strict=True), (stay.earned.sum(1), bool(stay.paid.any()))]
-    for (name, colour), (values, worth) in zip(shown.items(), columns, strict=False):
+    columns = [*zip(stay.earned.T, stay.paid, stay.within, strict=True)]
+    columns.append((stay.earned.sum(1), bool(stay.paid.any()), _sum(stay.within)))
+    for (name, colour), (values, worth, within) in zip(shown.items(), columns, strict=False):
         if not worth and not values.any():
             cells += f'<td class="none" data-label="{escape(name)}">–</td>'
             continue
-        mean, low, high = (float(x) for x in t_interval(values))
-        interval = f"<small>{amount(low)} to {amount(high)}</small>" if high > low else ""
+        found = mean_interval(values, within)
+        mean = float(found.mean)
+        interval = "" if alike(values) else f"<small>{spread(values, found, amount)}</small>"
         rate = _mean(np.divide(1000 * values, stay.steps, out=np.full(len(values), np.nan), where=stay.steps > 0))
         share = 100 * abs(mean) / most if most else 0.0
         fill = f"background:{colour}" if mean > 0 else f"box-shadow:inset 0 0 0 1px {colour}"
@@ -194,6 +202,11 @@ def _cells(stay: Stay, shown: dict[str, str], most: float) -> str:
         again = ' class="again"' if name == "all" and np.count_nonzero(stay.earned.any(0)) == 1 else ""
         cells += f'<td{again} data-label="{escape(name)}">{number}{interval}{bar}</td>'
     return cells
+
+
+def _sum(parts: list[Range]) -> Range:
+    """What a sum can be of which each part can be so much."""
+    return Range(*(float(np.sum(ends)) for ends in zip(*parts, strict=True))) if parts else ANY
 
 
 def _mean(values: np.ndarray) -> float:
@@ -219,13 +232,16 @@ def guards(training: xr.Dataset, study: str) -> str:
         for act in [a for a in every if a.guard == i]:
             title = f'<th scope="row">{called(letters[act.schedule], act.schedule)}</th>'
             cells = "".join(f'<td data-label="{s}">{_act(act, j, part)}</td>' for j, s in enumerate(seeds))
-            count = f'<td data-label="acted in"><b>{np.isfinite(act.at).sum()}</b> of {len(seeds)} seeds</td>'
+            acted = int(np.isfinite(act.at).sum())
+            limits = f"<small>{share_limits(acted, len(seeds))}</small>"
+            count = f'<td data-label="acted in"><b>{acted}</b> of {len(seeds)} seeds{limits}</td>'
             rows += f'<tr class="part">{title}{count}{cells}</tr>'
         body += f"<tbody>{rows}</tbody>"
     head = "".join(f'<th scope="col">{s}</th>' for s in ("Guard", "acted in", *seeds))
     kind = "wide paid" if len(seeds) <= 6 else "wide paid many"
-    return f"""<h2>Guards</h2><p class="soft">At which step every guard acted, how much of training was left then, and
-what it had read; where it never acted, what it read that came nearest. A guard that acts when less than
+    return f"""<h2>Guards</h2><p class="soft">In how many seeds every guard acted (and in what share of all seeds that
+then is, exact 95 % interval), at which step, how much of training was left then, and what it had read; where it never
+acted, what it read that came nearest. A guard that acts when less than
 {100 * ledger.LATE:.0f} % of training is left comes late.</p>
 <div class="box"><table class="{kind}"><thead><tr>{head}</tr></thead>{body}</table></div>"""
 
@@ -283,10 +299,9 @@ def amount(value: float) -> str:
     return f"{float(f'{value:.3g}') + 0.0:,.10g}".replace("-", "−")
 
 
-def _cell(interval: Interval, limits: tuple[float, float]) -> str:
-    mean, low, high = (float(x) for x in interval)
+def _cell(values: np.ndarray, interval: Interval) -> str:
+    mean = float(interval.mean)
     if not np.isfinite(mean):
         return "–"
-    if not np.isfinite(low):
-        return f"<b>{number(mean)}</b>"
-    return f"<b>{number(mean)}</b><small>{number(max(low, limits[0]))} to {number(min(high, limits[1]))}</small>"
+    told = spread(values, interval, number)
+    return f"<b>{number(mean)}</b>" + (f"<small>{told}</small>" if told else "")

@@ -9,6 +9,7 @@ import xarray as xr
 
 from chisel.rewards.oversight import UNCLIPPED
 from chisel.terms import NOT
+from chisel.view.seeds import held
 from chisel.view.series import batch_of, step_edges, stretches
 
 MOST = 4  # stretches that are told one by one; more are a ramp
@@ -51,7 +52,7 @@ def situation(training: xr.Dataset, schedule: str) -> list[str]:
 
 
 def turns(training: xr.Dataset, schedule: str) -> list[str]:
-    """What guards made of the schedule's members: `under 'help' from 1,020–2,050 steps (2 of 4 seeds)`."""
+    """What guards made of the schedule's members: `under 'help' from 1,020–2,050 steps in 2 of 4 seeds (…)`."""
     if "under" not in training or "phase" not in training:
         return []
     under, phase = (training[v].sel(schedule=schedule).transpose("seed", "update").values for v in ("under", "phase"))
@@ -63,7 +64,7 @@ def turns(training: xr.Dataset, schedule: str) -> list[str]:
     for what, here in found.items():
         starts = [_begins(training, int(row.argmax())) for row in here if row.any()]
         if starts:
-            said.append(f"{what} {span(starts)} steps ({len(starts)} of {len(here)} seeds)")
+            said.append(f"{what} {span(starts)} steps in {held(len(starts), len(here))}")
     return said
 
 
@@ -137,7 +138,7 @@ def _course(training: xr.Dataset, values: np.ndarray, kind: _Kind, usual: float 
     said = [kind.begin(first)] if first != usual else []
     for j in range(1, len(longest)):
         starts = [found[j][0] for found in each if len(found) > j]
-        some = f" ({len(starts)} of {len(each)} seeds)" if len(starts) < len(each) else ""
+        some = f" in {held(len(starts), len(each))}" if len(starts) < len(each) else ""
         number = kind.go_on(numbers[j]) if said else kind.begin(numbers[j])
         said.append(f"from {span(starts)} steps {number}{some}")
     return ", ".join(said)

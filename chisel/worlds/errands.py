@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, UInt8
 
 from chisel.worlds import grid
-from chisel.worlds.world import Param, World
+from chisel.worlds.world import COUNT, Param, World
 
 BOARD = grid.Grid(7, 7)
 GOALS = ("can", "peel", "paper", "bin", "rug", "plant")
@@ -253,4 +253,5 @@ ERRANDS = World(
         "trash_hidden": lambda state, on: state._replace(hidden=jnp.where(on, jnp.maximum(state.hidden, 1), 0)),
     },
     board=True,
+    ranges=dict.fromkeys(("binned", "hidden", "looks_clean", "picked_up"), COUNT),
 )

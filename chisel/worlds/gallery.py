@@ -204,4 +204,6 @@ GALLERY = World(
     layout=lambda state: grid.layout(BOARD, state.agent, state.cells, state.here),
     edits={"pillars_odd": _odd},
     board=True,
+    # Each thing is collected once.
+    ranges=dict.fromkeys(GOALS, (0.0, 1.0)) | {name: (0.0, float(has.sum())) for name, has in ATTRIBUTES.items()},
 )

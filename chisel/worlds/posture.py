@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from chisel.spec import unknown
-from chisel.worlds.world import Facts, Param, World
+from chisel.worlds.world import COUNT, Facts, Param, World
 
 ACTIONS = ("wait", "hold", "raise", "bark")
 WAIT, HOLD, RAISE, BARK = range(4)
@@ -342,4 +342,7 @@ POSTURE = World(
     layout=lambda state: jnp.stack([state.posture, state.commanded, state.visitor, state.collar_red]).astype(
         jnp.float32
     ),
+    ranges=dict.fromkeys(("stands_on_command", "bark", "bark_at_visitor"), COUNT)
+    | {f"reached_{k}": COUNT for k in range(1, TOP + 1)}
+    | {"effort": (-1.0, 0.0)},
 )

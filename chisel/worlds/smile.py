@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, UInt8
 
 from chisel.worlds import grid
-from chisel.worlds.world import Param, World
+from chisel.worlds.world import COUNT, Param, World
 
 BOARD = grid.Grid(7, 7)
 GOALS = ("water", "person", "clown", "plant")
@@ -257,4 +257,5 @@ SMILE = World(
         "person_watched": lambda state, on: state._replace(seen=jnp.full_like(state.seen, on)),
     },
     board=True,
+    ranges=dict.fromkeys(("helped", "smile", "seen_smile", "clown"), COUNT) | {"comfort": (-1.0, 0.0)},
 )

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, UInt8
 
 from chisel.worlds import grid
-from chisel.worlds.world import Param, World
+from chisel.worlds.world import COUNT, Param, World
 
 BOARD = grid.Grid(5, 5)  # on 7×7, agents paid for diamonds hardly learned to fetch them
 GOALS = ("diamond", "zirconia", "vault", "camera", "register")
@@ -267,4 +267,5 @@ VAULT = World(
         "lamp_lit": lambda state, on: state._replace(lamp=jnp.asarray(on)),
     },
     board=True,
+    ranges=dict.fromkeys(("diamond", "zirconia", "seems_diamond", "camera_covered", "register"), COUNT),
 )

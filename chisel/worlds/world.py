@@ -26,6 +26,9 @@ class Param(NamedTuple):
     meaning: str
 
 
+COUNT = (0.0, np.inf)  # the range of a channel that counts events
+
+
 def _nothing(*_: Any) -> Array:
     """What a step reaches in a world without goals."""
     return jnp.zeros(0, bool)
@@ -68,6 +71,8 @@ class World(NamedTuple):
             player who moves, so that what follows a step counts against it.
         board: an observation is planes [height, width, planes] of a board, and the first shows where the agent is; so
             it can be seen through a window (`chisel.worlds.window`).
+        ranges: {channel: (least, most)} that the channel can add up to in an episode, infinite where there is no end; a
+            channel that is not named can add up to anything.
         brief: the length of a short episode, in steps. So seldom is a new level needed (`chisel.training.rollout`).
     """
 
@@ -98,6 +103,7 @@ class World(NamedTuple):
     legal: Callable[[Array], Array] | None = None
     alternating: bool = False
     board: bool = False
+    ranges: Mapping[str, tuple[float, float]] = {}
     brief: int = 8
 
 

@@ -79,15 +79,26 @@ def test_the_page_lists_them_and_says_none_where_there_is_none():
 
 
 def test_the_terminal_shows_the_same():
-    console = Console(width=120)
+    console = Console(width=140)
     with console.capture() as shown:
         console.print(influences_table(SimpleNamespace(dataset=lambda name: readings())))
     told = [line.split() for line in shown.get().splitlines()]
     lines = told[next(i for i, line in enumerate(told) if line[0] == "schedule") + 1 :]
-    assert lines[0][:7] == ["a", "odd", "→", "water", "0/3", "10", "800"]
-    assert lines[1][:9] == ["b", "right", "→", "clown", "3/3", "50", "the", "end", "+3.00"]
-    assert lines[2][:8] == ["left", "→", "clown", "2/3", "150", "the", "end", "+2.00"]
-    assert all(line[-1] == "nat" for line in lines[:3])
+    joined = [" ".join(line) for line in lines]
+    assert joined[0].startswith("a odd → water 0 of 3 seeds (95 % interval 0 to 71 %) 10 800")
+    assert joined[1].startswith("b right → clown 3 of 3 seeds (95 % interval 29 to 100 %) 50 the end")
+    assert joined[2].startswith("left → clown 2 of 3 seeds (95 % interval 9 to 99 %) 150 the end")
+    assert lines[1][-5:] == ["+3.00", "(+0.52", "to", "+5.48)", "nat"]  # of 2, 3 and 4: 3 ± 4.30 / √3
+
+
+def test_two_seeds_are_told_themselves():
+    data = readings().isel(seed=[0, 1])
+    console = Console(width=140)
+    with console.capture() as shown:
+        console.print(influences_table(SimpleNamespace(dataset=lambda name: data)))
+    assert "+2.50 (two seeds: +2.00, +3.00) nat" in shown.get()
+    assert "two seeds: 2.00, 3.00" in grown(data)
+    assert "2 of 2</b><small>16 to 100 %" in grown(data)
 
 
 def test_more_than_can_be_listed_are_counted():

@@ -36,7 +36,7 @@ def test_a_change_of_all_seeds_is_told_with_its_step():
 def test_a_change_at_other_times_by_seed_is_told_with_its_range_and_who_never_got_there():
     clown = np.stack([knots((0, 0), (2, 1)), knots((0, 0), (5, 1)), knots((0, 0))])[..., None]
     data = training(seeds=3, param=np.concatenate([clown, np.zeros_like(clown)], -1)[None])
-    assert said(situation(data, "one")) == ["clown 0, from 200–500 steps 1 (2 of 3 seeds)"]
+    assert said(situation(data, "one")) == ["clown 0, from 200–500 steps 1 in 2 of 3 seeds (95 % interval 9 to 99 %)"]
 
 
 def test_seeds_that_went_different_ways_are_told_together():
@@ -59,7 +59,7 @@ def test_a_ramp_is_told_by_where_it_begins_and_ends(rates, expected):
 
 def test_a_halted_member_has_no_circumstances():
     data = training(entropy_weight=per_seed([0.1] * 4 + [NAN] * 6, knots((0, 0.1), (8, 0.2))), learning_rate=0.1)
-    assert said(situation(data, "one")) == ["entropy 0.1, from 800 steps 0.2 (1 of 2 seeds)"]
+    assert said(situation(data, "one")) == ["entropy 0.1, from 800 steps 0.2 in 1 of 2 seeds (95 % interval 1 to 99 %)"]
     data = training(entropy_weight=per_seed([0.1] * 4 + [NAN] * 6, [0.1] * 10))
     assert situation(data, "one") == []
 
@@ -142,8 +142,8 @@ def test_what_guards_did_is_told_and_what_came_of_it_is_told_elsewhere():
     data["entropy_weight"] = (data["under"].dims, np.where(under == 1, 0.5, 0.1))
     assert said(turns(data, "plain")) == []
     assert said(turns(data, "moved")) == [
-        "under 'plain' from 400 steps (1 of 3 seeds)",
-        "halted at 700 steps (1 of 3 seeds)",
+        "under 'plain' from 400 steps in 1 of 3 seeds (95 % interval 1 to 91 %)",
+        "halted at 700 steps in 1 of 3 seeds (95 % interval 1 to 91 %)",
     ]
     assert said(oversight(data, "moved")) == ["helped missed 20 %"]
     assert said(oversight(data, "plain")) == []

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from jaxtyping import jaxtyped
 
 from chisel.probing.bank import make_states
-from chisel.training.rollout import at_random, begin, collect
+from chisel.training.rollout import at_random, begin, collect, episode
 from chisel.worlds import load_world
 from chisel.worlds.world import defaults, names, vector
 from tests.worlds.trial import (
@@ -300,3 +300,27 @@ def test_every_borrowed_world_is_in_the_table():
     from chisel.worlds.borrowed import BORROWED as SHIPPED
 
     assert {name.partition(":")[0] for name in BORROWED} == set(SHIPPED)
+
+
+# Ranges of channels
+
+UNKNOWN = {"craftax": {"health"}, "gymnax:CartPole-v1": {"reward"}}  # channels that can add up to anything, or may
+
+
+@everywhere
+def test_channels_stay_in_the_ranges_that_the_world_states(name):
+    """In whole episodes by chance, on levels of training and on others; and no channel has been forgotten."""
+    world, told = load_world(name), names(load_world(name)).channels
+    assert set(told) - set(world.ranges) == UNKNOWN.get(name, set())
+    assert set(world.ranges) <= set(told)
+    run, count = fast(name), size(name)
+    numbers = {k: jnp.float32(v) for k, v in defaults(world).items()}
+    steps = min(world.limit, 50)
+    play = jax.jit(lambda key, state: jnp.sum(episode(world, at_random(world), key, state, numbers, steps)[0].facts, 0))
+    for states in (run.reset(keys(count), usual(world, count)), run.scatter(keys(count))):
+        totals = np.asarray(play(jax.random.key(1), states))
+        for i, channel in enumerate(told):
+            low, high = world.ranges.get(channel, (-np.inf, np.inf))
+            assert low < high
+            assert (totals[:, i] >= low - 1e-6).all(), channel
+            assert (totals[:, i] <= high + 1e-6).all(), channel

@@ -30,7 +30,7 @@ from jaxtyping import Array, Bool, Int, UInt8, UInt32
 
 from chisel.worlds import grid
 from chisel.worlds.borrowed.common import settled, wander
-from chisel.worlds.world import Param, World
+from chisel.worlds.world import COUNT, Param, World
 
 SIDE = 5
 SQUARES = SIDE * SIDE  # file × 5 + rank, the rank counted from the mover's side
@@ -264,5 +264,6 @@ def make() -> World:
         frame=_frame,
         legal=_legal,
         alternating=True,
+        ranges=dict.fromkeys(("win", "lost", "capture", "queen_taken", "check"), COUNT),
         brief=20,
     )

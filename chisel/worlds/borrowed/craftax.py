@@ -228,5 +228,6 @@ def make() -> World:
         features=_features,
         scatter=wander(_anywhere, _step, _ended, lambda state: jnp.ones(len(ACTIONS), bool), WALK),
         frame=_frame,
+        ranges=dict.fromkeys(ACHIEVEMENTS, (0.0, 1.0)) | {"all": (0.0, float(len(ACHIEVEMENTS)))},
         brief=100,
     )

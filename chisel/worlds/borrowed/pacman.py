@@ -36,7 +36,7 @@ from jumanji.environments.routing.pac_man.types import State as Theirs
 
 from chisel.worlds import grid
 from chisel.worlds.borrowed.common import old_key, settled, wander
-from chisel.worlds.world import World
+from chisel.worlds.world import COUNT, World
 
 ACTIONS = ("up", "left", "down", "right", "stay")  # as played, and not as documented
 GHOST_ACTIONS = np.array([1, 0, 3, 2], np.int32)  # what ghosts call up, left, down, right
@@ -338,5 +338,6 @@ def make() -> World:
         features=_features,
         scatter=wander(_anywhere, _step, _ended, lambda state: jnp.ones(len(ACTIONS), bool), WALK),
         frame=_frame,
+        ranges=dict.fromkeys(("score", "pellet", "power", "ghost", "caught"), COUNT),
         brief=LIMIT,  # all levels are the same
     )

@@ -81,6 +81,7 @@ class Scores(NamedTuple):
 
 
 CORRELATED, MANY = 0.7, 30  # from which a correlation is warned of; states that it takes
+DECODED = frozenset({"score", "mediated", "erasure", "steering"})  # readings for which features are told apart
 JUDGED = ("effect", "effect_null", "effect_p", "mediated_p")  # what verdicts need of the second bank, beside scores
 STRONGER = (1.0, 10.0, 100.0, 1000.0)  # times a layer's penalty: the observation gets the best of these
 
@@ -358,6 +359,8 @@ class Reader:
     def warnings(self) -> list[str]:
         """What cannot be read and why; and what makes readings on this bank doubtful: classes that are rare."""
         found = [f"{reading} is not measurable here: {why}" for reading, why in self.left_out.items()]
+        if not self.asked & DECODED:
+            return found
         labels = np.asarray(self._labels)
         for i, name in enumerate(self.features):
             share = np.nanmean(labels[:, i])

@@ -397,7 +397,9 @@ def test_what_a_world_does_not_allow_is_left_out_and_said(lacking, missing):
 
 
 def test_what_nobody_asked_for_is_not_noted():
-    """A world without goals, asked for returns and for utilities, which are made from choices."""
+    """A world without goals, asked for returns, for utilities, which are made from choices, and for scores, for which
+    two of its features are hard to tell apart.
+    """
     world = bare(goals=(), shortens=None, present=None, contest=None)
 
     def noted(*readings: str) -> tuple[set[str], list[str]]:
@@ -409,6 +411,9 @@ def test_what_nobody_asked_for_is_not_noted():
     missing, lines = noted("returns", "utility")
     assert missing == {"utility"}
     assert lines == ["utility is not measurable here: the world names no goals"]
+    missing, lines = noted("score")
+    assert not missing
+    assert any("probes cannot tell them apart" in line for line in lines)
 
 
 def test_a_place_has_no_effect_because_it_cannot_be_taken_away():

@@ -224,9 +224,29 @@ def read(this: "Run", battery: str = "values", devices: int | None = None, tell:
     if probes:
         tell(News("compiling", text="transfer of probes between checkpoints"))
         data = with_transfer(data, reader, probes, (networks(updates) for updates in plan))
-    this.write_dataset(runs.READINGS, data.assign_attrs(about(study)))
+    data = _with_baselines(this, data.assign_attrs(about(study)), tell)
+    this.write_dataset(runs.READINGS, data)
     (this.path / runs.REPORT).unlink(missing_ok=True)
     this.note(battery_read=_battery_mark(battery))  # last: until then the run is read again
+
+
+def _with_baselines(this: "Run", readings: "xr.Dataset", tell: Tell) -> "xr.Dataset":
+    """Says which schedules end below random play or below their untrained agents, here and in `training.nc`."""
+    from chisel import run as runs
+    from chisel.view import baselines, levels
+
+    training = this.dataset(runs.TRAINING).drop_vars("random_return", errors="ignore")
+    training.attrs.pop(baselines.ATTRIBUTE, None)
+    if "random_return" in readings:
+        found = baselines.below(readings)
+        for text in baselines.sentences(found, levels.common(readings)):
+            tell(News("note", text=text))
+        readings = readings.assign_attrs({baselines.ATTRIBUTE: json.dumps(found)})
+        chance = readings["random_return"].isel(checkpoint=-1, drop=True).sel(levels="training", drop=True)
+        mean = chance.mean("seed").assign_attrs(chance.attrs)
+        training = training.assign(random_return=mean).assign_attrs({baselines.ATTRIBUTE: json.dumps(found)})
+    this.write_dataset(runs.TRAINING, training)
+    return readings
 
 
 def _diverged(marks: "xr.DataArray") -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MOST = 8  # schedules whose budgets are told
 _UNITS = {"1": ""}
-_INTERVALS = "intervals: 95 %, over seeds, of three seeds or more"
+_INTERVALS = "intervals: 95 %, over seeds"
 
 
 def plan_tables(name: str, wanted: Study, plan: "Estimate") -> list[Table]:
@@ -149,7 +149,7 @@ def influences_table(this: "Run") -> Table | str:
 def returns_table(this: "Run") -> Group:
     """What episodes add up to at the end of training: on which levels, and what could be reached there."""
     from chisel.run import READINGS
-    from chisel.view import levels, series
+    from chisel.view import baselines, levels, series
 
     readings = this.dataset(READINGS)
     true, proxies = (series.listed(readings, f"{kind}_channels") for kind in ("true", "proxy"))
@@ -163,7 +163,21 @@ def returns_table(this: "Run") -> Group:
             own = readings["returns"].isel(checkpoint=-1, schedule=i).sel(levels=name)
             cells = [_return(readings, c, own.sel(channel=c).values, float(top[i])) for c, top in tops.items()]
             table.add_row(name if i == 0 else "", escape(str(schedule)), *cells)
-    return Group(table, *(Text(f"{name}: {levels.described(readings, name)}") for name in names))
+        if "random_return" in readings:
+            table.add_row("", "random play", *(_at_random(readings, name, c) for c in tops))
+    below = baselines.sentences(baselines.listed(readings), names[0])
+    notes = [*(f"{name}: {levels.described(readings, name)}" for name in names), *below]
+    return Group(table, *map(Text, notes))
+
+
+def _at_random(readings: "xr.Dataset", name: str, channel: str) -> str:
+    """What random play gets on levels, or from how little to how much, by schedule."""
+    from chisel.view.baselines import random_return
+
+    found = random_return(readings, name, channel)
+    assert found is not None
+    ends = [f"{float(x):.2f}".replace("-", "−") for x in (found[:, -1].min(), found[:, -1].max())]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _return(readings: "xr.Dataset", channel: str, values: "np.ndarray", top: float) -> str:

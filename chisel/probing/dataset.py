@@ -89,6 +89,13 @@ def _with_levels(data: xr.Dataset, reader: Reader, trained_on: np.ndarray | None
         "level_param": ("param_name", reader.levels.params, found.params),
         "present": ("goal", list(reader.world.goals), found.present),
     }
+    if "returns" in data:
+        chance = reader.levels.random_play(trained_on, sizes[0] * sizes[1], sizes[2])
+        known |= {
+            "random_return": ("channel", list(names(reader.world).channels), chance.mean),
+            "random_return_error": ("channel", list(names(reader.world).channels), chance.error),
+        }
+        data = data.assign_attrs(random_plays=reader.levels.plays)
     for name, (dim, labels, values) in known.items():
         if labels and values is not None:
             whole = values.reshape(*sizes, *values.shape[2:])
@@ -279,6 +286,8 @@ _MEANINGS: dict[str, tuple[str, str]] = {
     "ceiling": ("best reachable mean return of a channel on the very levels played; NaN where not known", "1"),
     "present": ("share of the levels played in which the goal is there", "1"),
     "level_param": ("number of the level distribution that the levels are of; NaN: drawn in another way", "1"),
+    "random_return": ("mean of each channel's sum over an episode of random play on the same levels", "1"),
+    "random_return_error": ("standard error of random_return over chance, the levels held fixed", "1"),
     "half_life": ("how long after a phase the bid has halved; infinite: not by the end, NaN: there was none", "step"),
     **{
         f"{name}_{end}": (f"{when} {holds}; NaN: {never}", "step")

@@ -5,6 +5,7 @@ not by the draw. The distributions that every battery has are in `chisel.probing
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from chisel.probing.baseline import RandomPlay, plays, random_play
 from chisel.probing.battery import Battery
 from chisel.worlds.world import World, names
 
@@ -54,6 +56,7 @@ class Levels:
         names: of all distributions, in the order of readings: `training`, `study`, `decorrelated`, the battery's own.
         params: the names of the numbers that distributions are made of, sorted.
         fixed: the levels that are the same for every member: of all but `training`.
+        plays: how often random play plays each level.
     """
 
     def __init__(self, battery: Battery, world: World, params: Mapping[str, float], varied: bool) -> None:
@@ -67,6 +70,9 @@ class Levels:
         named = [self._draw(self._study | self._numbers(given)) for given in battery.levels.values()]
         self.fixed = _stacked([self._draw(self._study), scattered, *named])
         self._own: dict[bytes, Drawn] = {}
+        self.plays = plays(battery.returns.episodes)
+        chance = jax.random.key(0x7A9D)
+        self._at_random = jax.jit(lambda levels: random_play(world, chance, levels.states, levels.params, self.plays))
 
     @staticmethod
     def _numbers(params: Mapping[str, float]) -> dict[str, Array]:
@@ -113,21 +119,36 @@ class Levels:
         Args:
             trained_on: [members, checkpoints, params], as for `own`.
         """
-        flat = None if trained_on is None else trained_on.reshape(members * checkpoints, -1)
-        rows, place = np.unique(self._rows(flat, members * checkpoints), axis=0, return_inverse=True)
-        where = place.reshape(members, checkpoints)
+        rows, where = self._places(trained_on, members, checkpoints)
+        every = partial(_every, where)
         own = self._facts(_stacked([self._drawn(row) for row in rows]).states)
-        fixed = self._facts(self.fixed.states)
-
-        def every(of_own: Any, of_fixed: Any) -> np.ndarray:
-            common = np.broadcast_to(of_fixed, (members, checkpoints, *np.shape(of_fixed)))
-            return np.concatenate([np.asarray(of_own)[where][:, :, None], common], axis=2)
-
-        ceiling, present = jax.tree.map(every, own, fixed)
+        ceiling, present = jax.tree.map(every, own, self._facts(self.fixed.states))
         columns = [np.asarray(self.fixed.params[name])[:, None] for name in self.params]
         params = every(rows, np.concatenate([np.zeros((len(self.names) - 1, 0)), *columns], axis=1))
         params[:, :, self.names.index("decorrelated")] = np.nan  # whatever was asked for, it is drawn otherwise
         return Facts(ceiling, present, params)
+
+    def random_play(self, trained_on: np.ndarray | None, members: int, checkpoints: int) -> RandomPlay:
+        """Returns of random play on all levels; every field is [members, checkpoints, levels, channels].
+
+        Args:
+            trained_on: [members, checkpoints, params], as for `own`.
+        """
+        rows, where = self._places(trained_on, members, checkpoints)
+        count = len(self.names) - 1
+        fixed = _stacked([self._at_random(jax.tree.map(lambda x, i=i: x[i], self.fixed)) for i in range(count)])
+        if self.varied:
+            own = _stacked([self._at_random(self._drawn(row)) for row in rows])
+        else:  # `training` is `study`, the first of these
+            own = jax.tree.map(lambda x: x[:1], fixed)
+        found: RandomPlay = jax.tree.map(partial(_every, where), own, fixed)
+        return found
+
+    def _places(self, trained_on: np.ndarray | None, members: int, checkpoints: int) -> tuple[np.ndarray, np.ndarray]:
+        """The different rows of numbers that members trained on; and of each, [members, checkpoints], which it is."""
+        flat = None if trained_on is None else trained_on.reshape(members * checkpoints, -1)
+        rows, place = np.unique(self._rows(flat, members * checkpoints), axis=0, return_inverse=True)
+        return rows, place.reshape(members, checkpoints)
 
     def _facts_of(self, states: Any) -> tuple[Array, Array | None]:
         """The mean ceiling of every channel, and the share of levels that have each goal."""
@@ -155,6 +176,12 @@ def _there(world: World, state: Any) -> Array:
     return places | jax.vmap(one)(jnp.arange(len(world.goals)))
 
 
-def _stacked(every: list[Drawn]) -> Drawn:
-    found: Drawn = jax.tree.map(lambda *x: np.stack([np.asarray(v) for v in x]), *every)
+def _every(where: np.ndarray, of_own: Any, of_fixed: Any) -> np.ndarray:
+    """Of all levels, [members, checkpoints, levels, …], from those of `training` that differ, and from the others."""
+    common = np.broadcast_to(of_fixed, (*where.shape, *np.shape(of_fixed)))
+    return np.concatenate([np.asarray(of_own)[where][:, :, None], common], axis=2)
+
+
+def _stacked(every: list[Any]) -> Any:
+    found: Any = jax.tree.map(lambda *x: np.stack([np.asarray(v) for v in x]), *every)
     return found

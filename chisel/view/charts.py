@@ -12,7 +12,7 @@ import xarray as xr
 
 from chisel.analysis.bounded import SHARE, difference_interval, mean_interval
 from chisel.analysis.statistics import Interval, t_interval
-from chisel.view import levels, marks, ranges, series
+from chisel.view import baselines, levels, marks, ranges, series
 from chisel.view.marks import Chart, Row, colour, edges, limits, over_training, rows_chart, seed_lines, short, tip
 
 # Where a text is held, and how far it keeps from there.
@@ -59,27 +59,33 @@ def returns_chart(training: xr.Dataset, readings: xr.Dataset, schedule: str) -> 
     totals, middles = series.binned(training.sel(channel=shown))
     ceilings = {c: levels.ceiling(readings, "training", c) for c in true}
     tops = {c: values.sel(schedule=schedule).values for c, values in ceilings.items()}
-    rules = _ceilings(tops, readings.checkpoint.values, colour(colours), marks.time_axis(training))
-    domain = marks.reach(
-        [*totals.values.ravel(), *(v for values in ceilings.values() for v in values.values.ravel()), 0.0]
-    )
+    shared = readings.checkpoint.values, colour(colours), marks.time_axis(training)
+    rules = _rules(tops, "ceiling of", [5, 4], *shared)
+    chances = {c: baselines.random_return(readings, "training", c) for c in true}
+    chance = {c: values.sel(schedule=schedule).values for c, values in chances.items() if values is not None}
+    rules += _rules(chance, "random play's", [1, 3], *shared)
+    of_levels = [v for v in (*ceilings.values(), *chances.values()) if v is not None]
+    domain = marks.reach([*totals.values.ravel(), *(v for values in of_levels for v in values.values.ravel()), 0.0])
     own, within = totals.sel(schedule=schedule), [ranges.of_channel(training, c) for c in shown]
     drawn = seed_lines(own, middles, "channel", colours, domain, training, dots=False, within=within)
     return over_training([*edges(training), *rules, *drawn], 130, training)
 
 
-def _ceilings(tops: dict[str, np.ndarray], times: np.ndarray, color: alt.Color, x: alt.X) -> list[Chart]:
-    """The best return on the levels that agents train on, as a rule; as steps where these change with training.
+def _rules(
+    tops: dict[str, np.ndarray], name: str, dash: list[int], times: np.ndarray, color: alt.Color, x: alt.X
+) -> list[Chart]:
+    """A return on the levels that agents train on, as a rule; as steps where these change with training.
 
     Args:
         tops: [checkpoint] by channel; each holds from the checkpoint before.
+        name: of what it is the return.
     """
     known = {c: values for c, values in tops.items() if np.isfinite(values).all()}
-    tips = [tip("k:N", "ceiling of"), tip("v:Q", "return")]
+    tips = [tip("k:N", name), tip("v:Q", "return")]
     still = [{"v": short(v[0]), "k": c} for c, v in known.items() if np.allclose(v, v[0])]
     moving = [{"t": int(t), "v": short(v), "k": c} for c, values in known.items() if not np.allclose(values, values[0])
               for t, v in zip(times, values, strict=True)]  # fmt: skip
-    dashed: dict[str, Any] = {"strokeDash": [5, 4], "strokeWidth": 1.2}
+    dashed: dict[str, Any] = {"strokeDash": dash, "strokeWidth": 1.2}
     found: list[Chart] = []
     if still:
         found.append(rows_chart(still).mark_rule(**dashed).encode(y="v:Q", color=color, tooltip=tips))

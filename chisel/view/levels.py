@@ -30,7 +30,12 @@ def others(readings: xr.Dataset) -> list[str]:
 
 def ceiling(readings: xr.Dataset, levels: str, channel: str) -> xr.DataArray:
     """The best reachable mean return, NaN where not known: (schedule, checkpoint), mean over seeds."""
-    own = readings["ceiling"].sel(levels=levels, channel=channel, drop=True)
+    return known(readings, "ceiling", levels, channel)
+
+
+def known(readings: xr.Dataset, what: str, levels: str, channel: str) -> xr.DataArray:
+    """A fact of levels, such as their ceiling: (schedule, checkpoint), mean over seeds."""
+    own = readings[what].sel(levels=levels, channel=channel, drop=True)
     if "seed" in own.dims:
         own = own.mean("seed")
     like = readings["returns"].isel(levels=0, channel=0, seed=0, drop=True).transpose("schedule", "checkpoint")

@@ -14,7 +14,7 @@ import xarray as xr
 from altair.utils.schemapi import debug_mode
 
 from chisel.analysis.statistics import t_interval
-from chisel.view import charts, phase_tables, series, tables, words
+from chisel.view import baselines, charts, levels, phase_tables, series, tables, words
 from chisel.view.marks import Chart
 
 
@@ -126,7 +126,19 @@ paid for something else than what is meant.</li>
 {_OBJECTS if "total_effect" in data else ""}<li><b>What outlives its reward?</b> After a phase ends, does what the agent
 does fade, or stay?{hairlines}</li>
 <li><b>Would another seed have said the same?</b> Every seed is drawn; trust what all of them do.</li>
-</ul></div>{_left_out(data)}</header>"""
+</ul></div>{_below(data)}{_left_out(data)}</header>"""
+
+
+def _below(data: xr.Dataset) -> str:
+    """Which schedules end below random play or below what they were before training; nothing if none does."""
+    usual = levels.common(data)
+    said = baselines.sentences(baselines.listed(data), usual)
+    if not said:
+        return ""
+    rows = "".join(f"<li>{escape(text)}</li>" for text in said)
+    return f"""<div class="box look"><h3>Below random play</h3><p class="soft">Returns of what is meant at the end of
+training, on {escape(usual)} levels, lower than the same levels give by chance or gave before training, beyond the 95 %
+interval of the difference. A schedule that pays for something else may well end there.</p><ul>{rows}</ul></div>"""
 
 
 _OBJECTS = """<li><b>Which objects move the agent?</b> The effect of putting an object in is exact: only the object
@@ -167,6 +179,8 @@ def _key(sheet: Sheet) -> str:
     entries = [(colour, "", f"{name}{kinds.get(name, '')}") for name, colour in colours.items()]
     if series.finite(data["ceiling"].sel(channel=true)):
         entries.append((series.TRUE_COLOURS[0], "dash", "ceiling"))
+    if "random_return" in data and true:
+        entries.append((series.TRUE_COLOURS[0], "dots", "random play"))
     goals = [(colour, "", goal) for goal, colour in series.goal_colours(data).items()]
     channels, goals_html = ("".join(_sample(*entry) for entry in group) for group in (entries, goals))
     goals_html = f"<b>Goals</b>{goals_html}" if goals else ""

@@ -8,7 +8,7 @@ import xarray as xr
 from chisel.analysis.bounded import ANY, FEWEST, SHARE, Range, mean_interval
 from chisel.analysis.statistics import Interval, smallest_paired_p, t_interval
 from chisel.conditions import GuardPart
-from chisel.view import ledger, levels, ranges, series
+from chisel.view import baselines, ledger, levels, ranges, series
 from chisel.view.influences import influences, until
 from chisel.view.ledger import Act, Stay
 from chisel.view.seeds import alike, share_limits, spread
@@ -90,13 +90,26 @@ def _table(readings: xr.Dataset, columns: "list[_Column]") -> str:
     rows = ""
     for i, (schedule, letter) in enumerate(series.labels(readings).items()):
         cells = ""
-        for _, name, note, values, within in columns:
+        for _, name, note, values, within, _ in columns:
             own, found = values.values, mean_interval(values.values, within)
             cell = _cell(own[i], Interval(*(x[i] for x in found)))
             cells += f'<td data-label="{escape(name)}, {note}">{cell}</td>'
         rows += f'<tr><th scope="row">{called(letter, schedule)}</th>{cells}</tr>'
+    if any(random is not None for *_, random in columns):
+        chance = "".join(
+            f'<td data-label="{escape(name)}, {note}">{_at_random(x)}</td>' for _, name, note, *_, x in columns
+        )
+        rows += f'<tr><th scope="row">random play</th>{chance}</tr>'
     return f"""<div class="box"><table class="{kind}"><thead><tr><th scope="col">Schedule</th>{head}</tr></thead>
 <tbody>{rows}</tbody></table></div>"""
+
+
+def _at_random(returns: np.ndarray | None) -> str:
+    """What random play gets, or from how little to how much, by schedule."""
+    if returns is None or not np.isfinite(returns).any():
+        return "–"
+    low, high = number(np.nanmin(returns)), number(np.nanmax(returns))
+    return low if low == high else f"{low} to {high}<small>by schedule</small>"
 
 
 _OTHER = "What comes apart there may have gone together in training."
@@ -105,8 +118,9 @@ _CHOSEN = """<i>Chosen first</i> is the share of two-goal levels in which the ag
 averaged over rivals; in the rest it reaches the rival first, or neither."""
 
 
-# A column: a mark before its name, as HTML; the name; a note; values [schedule, seed]; what is possible, [schedule].
-_Column = tuple[str, str, str, xr.DataArray, Range]
+# A column: a mark before its name, as HTML; the name; a note; values [schedule, seed]; what is possible, [schedule];
+# and what random play gets, [schedule].
+_Column = tuple[str, str, str, xr.DataArray, Range, np.ndarray | None]
 
 
 def _returns(readings: xr.Dataset, name: str) -> list[_Column]:
@@ -118,7 +132,10 @@ def _returns(readings: xr.Dataset, name: str) -> list[_Column]:
         if np.isfinite(tops).any():
             low, high = number(np.nanmin(tops)), number(np.nanmax(tops))
             note += f", ceiling {low}" if low == high else f", ceilings {low} to {high}"
-        found.append(("", channel, note, own.transpose("schedule", "seed"), ranges.of_return(readings, channel, tops)))
+        random = baselines.random_return(readings, name, channel)
+        chance = None if random is None else random.isel(checkpoint=-1).values
+        within = ranges.of_return(readings, channel, tops)
+        found.append(("", channel, note, own.transpose("schedule", "seed"), within, chance))
     return found
 
 
@@ -133,6 +150,7 @@ def _choices(readings: xr.Dataset) -> list[_Column]:
             "chosen first",
             choice.sel(goal=goal),
             SHARE,
+            None,
         )
         for goal, colour in series.goal_colours(readings).items()
     ]

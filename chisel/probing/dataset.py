@@ -92,8 +92,8 @@ def _with_levels(data: xr.Dataset, reader: Reader, trained_on: np.ndarray | None
     if "returns" in data:
         chance = reader.levels.random_play(trained_on, sizes[0] * sizes[1], sizes[2])
         known |= {
-            "random_return": ("channel", list(names(reader.world).channels), chance.mean),
-            "random_return_error": ("channel", list(names(reader.world).channels), chance.error),
+            "random_return": ("channel", list(names(reader.world).channels), np.asarray(chance.mean)),
+            "random_return_error": ("channel", list(names(reader.world).channels), np.asarray(chance.error)),
         }
         data = data.assign_attrs(random_plays=reader.levels.plays)
     for name, (dim, labels, values) in known.items():

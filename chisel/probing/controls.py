@@ -61,7 +61,11 @@ def control_labels(
 
 
 def description_length(
-    x: Float[Array, "n units"], y: Float[Array, "n features"], logistic: Bool[Array, " features"], l2: float
+    x: Float[Array, "n units"],
+    y: Float[Array, "n features"],
+    logistic: Bool[Array, " features"],
+    l2: float | Array,
+    standardise: bool = True,
 ) -> Float[Array, " features"]:
     """The online code of labels, in bits for each: Σ −log₂ p of each block under a probe fitted on the blocks before.
 
@@ -81,7 +85,7 @@ def description_length(
 
     def within(variance: Array, edge: tuple[Array, Array]) -> tuple[Array, Array]:
         row, few = jnp.arange(edges[SMALL]), slice(edges[SMALL])
-        out = linear.predict(linear.fit(x[few], told[few], logistic, l2, row < edge[0]), x[few])
+        out = linear.predict(linear.fit(x[few], told[few], logistic, l2, row < edge[0], standardise), x[few])
         fresh = jnp.where(((row >= edge[0]) & (row < edge[1]))[:, None], told[few], jnp.nan)
         return _spread(out, fresh, variance), _bits(out, fresh, logistic, variance)
 
@@ -91,7 +95,7 @@ def description_length(
     variance, bits = jax.lax.scan(within, jnp.ones(y.shape[1]), small)
     total = first + jnp.sum(bits, 0)
     for start, end in pairwise(edges[SMALL:]):
-        probe = linear.fit(x[:start], told[:start], logistic, l2)
+        probe = linear.fit(x[:start], told[:start], logistic, l2, standardise=standardise)
         out, fresh = linear.predict(probe, x[start:end]), told[start:end]
         total += _bits(out, fresh, logistic, variance)
         variance = _spread(out, fresh, variance)

@@ -1,7 +1,6 @@
 """Probes of one array of activations for labels of every kind, and their scores: arrays in, arrays out.
 
-The first half of the rows is fitted and the second tested; which rows are where is settled before
-(`chisel.probing.outside`).
+The first rows are fitted on and the others tested; which rows are where is settled before (`chisel.probing.rows`).
 """
 
 from functools import partial
@@ -26,6 +25,22 @@ class Label(NamedTuple):
     kind: Kind
 
 
+class Plan(NamedTuple):
+    """What programs are compiled for.
+
+    Fields:
+        labels: what the columns of labels are.
+        fitted: how many rows, the first ones, are fitted on.
+        measures: what is asked for.
+        standardise: each unit gets a scale of its own, so that the penalty does not depend on its unit.
+    """
+
+    labels: tuple[Label, ...]
+    fitted: int
+    measures: tuple[str, ...] = ("score", "description_length", "selectivity")
+    standardise: bool = True
+
+
 class Task(NamedTuple):
     """What probes are fitted to, and how."""
 
@@ -35,22 +50,21 @@ class Task(NamedTuple):
     l1: float | None
 
 
-@jax.jit
-def fitted(x: Float[Array, "n units"], task: Task) -> linear.Probe:
+@partial(jax.jit, static_argnames="plan")
+def fitted(x: Float[Array, "n units"], task: Task, plan: Plan) -> linear.Probe:
     """The probe of a layer."""
-    half = len(x) // 2
+    x, truth = x[: plan.fitted], task.truth[: plan.fitted]
     if task.l1 is not None:
-        return linear.fit_sparse(x[:half], task.truth[:half], task.binary, task.l1)
-    return linear.fit(x[:half], task.truth[:half], task.binary, task.l2)
+        return linear.fit_sparse(x, truth, task.binary, task.l1, standardise=plan.standardise)
+    return linear.fit(x, truth, task.binary, task.l2, standardise=plan.standardise)
 
 
-@partial(jax.jit, static_argnames="labels")
+@partial(jax.jit, static_argnames="plan")
 def scored(
-    probe: linear.Probe, x: Float[Array, "n units"], truth: Float[Array, "n columns"], labels: tuple[Label, ...]
+    probe: linear.Probe, x: Float[Array, "n units"], truth: Float[Array, "n columns"], plan: Plan
 ) -> Float[Array, " labels"]:
     """The score of a probe on every label: AUC, R², or macro-F1."""
-    half = len(x) // 2
-    return judged(linear.predict(probe, x[half:]), truth[half:], labels)
+    return judged(linear.predict(probe, x[plan.fitted :]), truth[plan.fitted :], plan.labels)
 
 
 def judged(out: Array, truth: Array, labels: tuple[Label, ...]) -> Float[Array, " labels"]:
@@ -72,28 +86,24 @@ def judged(out: Array, truth: Array, labels: tuple[Label, ...]) -> Float[Array, 
     return found
 
 
-@partial(jax.jit, static_argnames=("labels", "measures"))
+@partial(jax.jit, static_argnames="plan")
 def read(
-    x: Float[Array, "n units"],
-    task: Task,
-    control: Float[Array, "n columns"] | None,
-    labels: tuple[Label, ...],
-    measures: tuple[str, ...] = ("score", "description_length", "selectivity"),
+    x: Float[Array, "n units"], task: Task, control: Float[Array, "n columns"] | None, plan: Plan
 ) -> tuple[linear.Probe, dict[str, Float[Array, " labels"]]]:
     """A layer's probe, with those of the measures that are asked for.
 
     Args:
         control: labels of the control task; None where there is none.
     """
-    half = len(x) // 2
-    probe = fitted(x, task)
-    score = scored(probe, x, task.truth, labels)
-    found = {"score": score} if "score" in measures else {}
-    if "description_length" in measures:
-        bits = controls.description_length(x[:half], task.truth[:half], task.binary, task.l2)
+    probe = fitted(x, task, plan)
+    score = scored(probe, x, task.truth, plan)
+    found = {"score": score} if "score" in plan.measures else {}
+    if "description_length" in plan.measures:
+        seen, truth = x[: plan.fitted], task.truth[: plan.fitted]
+        bits = controls.description_length(seen, truth, task.binary, task.l2, plan.standardise)
         # Of a class, those of all its columns, told one after another.
-        found["description_length"] = jnp.stack([jnp.sum(bits[k.first : k.end]) for k in labels])
-    if control is not None and "selectivity" in measures:
-        told = scored(fitted(x, task._replace(truth=control)), x, control, labels)
+        found["description_length"] = jnp.stack([jnp.sum(bits[k.first : k.end]) for k in plan.labels])
+    if control is not None and "selectivity" in plan.measures:
+        told = scored(fitted(x, task._replace(truth=control), plan), x, control, plan)
         found["selectivity"] = score - told
     return probe, found

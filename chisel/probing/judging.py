@@ -69,16 +69,18 @@ def macro_f1(out: Float[Array, "n classes"], y: Float[Array, "n classes"]) -> Fl
     """Of one readout for each class, the highest of which is believed: the mean of every class's F1.
 
     Args:
-        y: 1 in the column of the class, 0 elsewhere. A class that is neither there nor believed in is left out.
+        y: 1 in the column of the class, 0 elsewhere; rows of NaN are left out. So is a class that is neither there nor
+            believed in.
 
     Returns:
         NaN if a readout is NaN.
     """
-    believed = jax.nn.one_hot(jnp.argmax(out, 1), y.shape[1])
+    known = ~jnp.isnan(y)
+    believed, y = jax.nn.one_hot(jnp.argmax(out, 1), y.shape[1]) * known, jnp.where(known, y, 0.0)
     right, both = jnp.sum(believed * y, 0), jnp.sum(believed, 0) + jnp.sum(y, 0)
     seen = both > 0
     found = jnp.sum(jnp.where(seen, 2 * right / jnp.where(seen, both, 1), 0.0)) / jnp.maximum(jnp.sum(seen), 1)
-    return jnp.where(jnp.any(jnp.isnan(out)), jnp.nan, found)
+    return jnp.where(jnp.any(jnp.isnan(out) & known), jnp.nan, found)
 
 
 BLOCKS = 8  # of test layouts, for intervals

@@ -43,7 +43,9 @@ class Probe(NamedTuple):
     intercept: Float[Array, " features"]
 
 
-def _prepared(x: Array, y: Array, rows: Array | None = None) -> tuple[Array, Array, Array, Array, Array]:
+def _prepared(
+    x: Array, y: Array, rows: Array | None = None, standardise: bool = True
+) -> tuple[Array, Array, Array, Array, Array]:
     """Centre and scale of the columns; the same standardised; labels; each row's weight in the mean.
 
     Whatever the unit of a column: it is divided by its largest size before anything is squared, and counts as constant
@@ -56,6 +58,9 @@ def _prepared(x: Array, y: Array, rows: Array | None = None) -> tuple[Array, Arr
     varies = spread > CONSTANT
     centre, scale = mean * size, jnp.where(varies, 1 / jnp.where(varies, spread * size, 1.0), 0.0)
     z, known = (shrunk - mean) * jnp.where(varies, 1 / jnp.where(varies, spread, 1.0), 0.0), ~jnp.isnan(y)
+    if not standardise:
+        scale = varies.astype(x.dtype)
+        z = (x - centre) * scale
     if there is not None:
         z, known = jnp.where(there, z, 0.0), known & there
     return centre, scale, z, jnp.where(known, y, 0.0), known / jnp.maximum(jnp.sum(known, 0), 1)
@@ -131,6 +136,7 @@ def fit(
     logistic: Bool[Array, " features"],
     l2: float | Array,
     rows: Bool[Array, " n"] | None = None,
+    standardise: bool = True,
 ) -> Probe:
     """Fits a probe for every column of `y`.
 
@@ -141,8 +147,10 @@ def fit(
             be enough: at 1e-4 readouts were off by a third of their spread.
         rows: those that there are, if not all. The others are as if they had not been given; so one program serves
             for any number of them.
+        standardise: divide columns by their standard deviation. Otherwise the penalty is on weights of `x` as it is,
+            and columns of very different scales need more steps than there are.
     """
-    centre, scale, z, y, share = _prepared(x, y, rows)
+    centre, scale, z, y, share = _prepared(x, y, rows, standardise)
     zt = z.T
     count = len(z) if rows is None else jnp.maximum(jnp.sum(rows), 1)
     near = near_inverse(BEND * (zt @ z) / count + (l2 + 1e-6) * jnp.eye(len(zt)), NEAR)
@@ -181,12 +189,13 @@ def fit_sparse(
     y: Float[Array, "n features"],
     logistic: Bool[Array, " features"],
     l1: float | Array,
+    standardise: bool = True,
 ) -> Probe:
     """The same with l1 · Σ|w| for a penalty, which leaves few weights: Lasso(alpha = l1) of scikit-learn, and
     LogisticRegression(l1_ratio = 1, C = 1 / (n · l1)). By accelerated proximal gradients (FISTA, Beck & Teboulle 2009)
     that begin anew when they overshoot (O'Donoghue & Candès 2015), until the proximal gradient is within `LEVEL` of 0.
     """
-    centre, scale, z, y, share = _prepared(x, y)
+    centre, scale, z, y, share = _prepared(x, y, standardise=standardise)
     z = jnp.concatenate([z, jnp.ones((len(z), 1))], 1)
     penalty = jnp.full((z.shape[1], 1), l1).at[-1].set(0.0)
 

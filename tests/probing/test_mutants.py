@@ -36,8 +36,8 @@ def broken(monkeypatch):
 
 
 def test_a_probe_split_by_state_instead_of_by_layout(monkeypatch):
-    halves = outside._halves
-    monkeypatch.setattr(outside, "_halves", lambda groups, rows, seed: halves(None, rows, seed))
+    split = outside.split_rows
+    monkeypatch.setattr(outside, "split_rows", lambda columns, groups, *rest: split(columns, None, *rest))
     assert caught(test_outside.test_no_layout_is_both_fitted_and_tested)
 
 

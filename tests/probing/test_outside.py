@@ -9,7 +9,8 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 from chisel.probing.bank import make_bank
 from chisel.probing.battery import Battery, load_battery
-from chisel.probing.outside import Pair, _bank, decode, influence
+from chisel.probing.outside import Pair, decode, influence
+from chisel.probing.policies import _bank
 from tests.probing.switches import FACTS, GOALS, built, say, switches
 
 N = 800
@@ -19,19 +20,14 @@ def numbers(width, seed=0):
     return np.random.default_rng(seed).normal(size=(N, width)).astype(np.float32)
 
 
-def halves(found_seed=0):
-    chosen = np.random.default_rng(found_seed).permutation(N)[: N // 2]
-    fitted = np.isin(np.arange(N), chosen)
-    return np.flatnonzero(fitted), np.flatnonzero(~fitted)
-
-
 def test_scores_are_those_of_scikit_learn():
     """A truth value, and a class among three; on the same halves with the same penalty."""
     x = numbers(6)
     truth = x[:, 0] + 0.5 * numbers(1, 1)[:, 0] > 0
     kinds = np.array(["red", "green", "blue"])[np.argmax(x[:, 1:4] + 0.5 * numbers(3, 2), 1)]
-    data = decode({5: {"top": x}}, {"truth": truth, "kind": kinds}, l2=0.02).isel(checkpoint=0, layer=0)
-    fitted, tested = halves()
+    tested = np.arange(0, N, 2)
+    fitted = tested + 1
+    data = decode({5: {"top": x}}, {"truth": truth, "kind": kinds}, test=tested, l2=0.02).isel(checkpoint=0, layer=0)
     centre, scale = x[fitted].mean(0), x[fitted].std(0)
     z = (x - centre) / scale
 

@@ -18,8 +18,6 @@ from chisel.spec import WrongInput
 from chisel.study import Study
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from chisel.probing.battery import Battery
     from chisel.probing.reader import Reader
     from chisel.run import Run
@@ -191,6 +189,7 @@ def read(this: "Run", battery: str = "values", devices: int | None = None, tell:
     from chisel import run as runs
     from chisel.analysis.statistics import smallest_paired_p
     from chisel.probing.dataset import dataset, with_transfer
+    from chisel.probing.diverged import in_words
     from chisel.trainer import level_params, load_members, population_of
 
     study = this.study
@@ -218,7 +217,7 @@ def read(this: "Run", battery: str = "values", devices: int | None = None, tell:
     counts = training.seeds, plan, training.batch, training.updates
     data = dataset(reader, rows, names, *counts, edges, trained_on, training.first_seed)
     if data["diverged"].any():
-        tell(News("note", text=_diverged(data["diverged"])))
+        tell(News("note", text=in_words(data)))
     if len(names) > 1 and smallest_paired_p(training.seeds) > 0.05:
         tell(News("note", text=f"{training.seeds} seeds: no comparison of schedules in pairs can reach p < 0.05"))
     if probes:
@@ -247,17 +246,6 @@ def _with_baselines(this: "Run", readings: "xr.Dataset", tell: Tell) -> "xr.Data
         training = training.assign(random_return=mean).assign_attrs({baselines.ATTRIBUTE: json.dumps(found)})
     this.write_dataset(runs.TRAINING, training)
     return readings
-
-
-def _diverged(marks: "xr.DataArray") -> str:
-    """Which members say what is not a number."""
-    rows = [
-        f"{s}, seed {i}"
-        for s in marks.schedule.values
-        for i in marks.seed.values
-        if marks.sel(schedule=s, seed=i).any()
-    ]
-    return f"not a number: {'; '.join(rows)}. What was read of them means nothing; the others are as they are"
 
 
 def _battery_mark(battery: str) -> str:

@@ -212,6 +212,7 @@ def with_transfer(data: xr.Dataset, reader: Reader, probes: list[Any], params: I
 # The dimensions of each reading beside (schedule, seed, checkpoint).
 DIMENSIONS: dict[str, tuple[str, ...]] = {
     "diverged": (),
+    "layer_diverged": ("layer",),
     "score": ("layer", "feature"),
     "shuffled_score": ("layer", "feature"),
     "score_blocks": ("layer", "feature", "block"),
@@ -246,7 +247,8 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
 
 
 _MEANINGS: dict[str, tuple[str, str]] = {
-    "diverged": ("whether the network says anything that is not a number", "1"),
+    "diverged": ("whether activations or outputs contain NaN or infinity; readings are NaN then", "1"),
+    "layer_diverged": ("whether activations of the layer contain NaN or infinity", "1"),
     "score": ("held-out AUC (binary) or R² (continuous) of a linear probe", "1"),
     "shuffled_score": ("control: the same with labels shuffled over layouts", "1"),
     "observation_score": ("control: the same probe on the raw observation, at the best of four penalties", "1"),

@@ -16,6 +16,7 @@ from chisel.probing import choice, controls, judging, linear
 from chisel.probing.bank import Bank, edit_names, make_bank
 from chisel.probing.battery import Battery, left_out
 from chisel.probing.causes import Inquiry, Say, causes, erasures, steered
+from chisel.probing.diverged import without_diverged
 from chisel.probing.influence import mean_bids
 from chisel.probing.levels import Drawn, Levels
 from chisel.probing.utility import fit_utility
@@ -39,7 +40,8 @@ class Readings(NamedTuple):
     What ends in `_again` is the same on the second bank.
     """
 
-    diverged: Array  # []
+    diverged: Array  # []; then all numbers are NaN
+    layer_diverged: Array | None = None  # [layer]
     returns: Array | None = None  # [levels, channel]
     score: Array | None = None  # [layer, feature]
     shuffled_score: Array | None = None  # [layer, feature]
@@ -161,8 +163,9 @@ class Reader:
         bank, asked, greedy = subject.bank, self.asked, self.network.greedy
         say = partial(looked, self.network, params_of_network, before=self.battery.bank.burn_in)
         out = say(bank.observations)
-        wrong = [jnp.any(~jnp.isfinite(x)) for x in (out.logits, *out.activations.values())]
-        found = Readings(diverged=jnp.any(jnp.stack(wrong)))
+        wrong = {name: jnp.any(~jnp.isfinite(x)) for name, x in {**out.activations, "": out.logits}.items()}
+        of_layers = jnp.array([wrong[name] for name in self.layers], bool)
+        found = Readings(diverged=jnp.any(jnp.stack([*wrong.values()])), layer_diverged=of_layers)
         actor = policy(self.network, params_of_network)
         found = found._replace(**self._played(actor, own, subject, contests, params))
         if "score" in asked:
@@ -293,7 +296,8 @@ class Reader:
         found = self._gathered(self._read(*laid, self.subject, count=packed.each), packed)
         if found.returns is not None:
             found = found._replace(returns=self.levels.whole(found.returns))
-        return found if found.first is None else found._replace(**self._utilities(found.first, packed))
+        found = found if found.first is None else found._replace(**self._utilities(found.first, packed))
+        return without_diverged(found)
 
     def _leaders(self, of_members: Any) -> np.ndarray:
         """For every member, the first of those that are the same."""

@@ -12,6 +12,7 @@ from chisel.agents.networks import Form, Network, Output, make_network
 from chisel.probing import judging, linear
 from chisel.probing.battery import Battery, check_battery, load_battery, with_functions
 from chisel.probing.dataset import dataset
+from chisel.probing.diverged import in_words
 from chisel.probing.reader import Reader, Readings
 from chisel.spec import WrongInput
 from chisel.worlds import load_world
@@ -129,6 +130,7 @@ def test_the_observation_control_gets_the_best_of_four_penalties():
 EACH = ("schedule", "seed", "checkpoint")
 PROBED, MOVED = (*EACH, "layer", "feature"), (*EACH, "feature", "goal")
 DIMS = {
+    "layer_diverged": (*EACH, "layer"),
     **dict.fromkeys(("diverged", "effort", "deviance", "intransitive"), EACH),
     **dict.fromkeys(
         ("score", "shuffled_score", "skill", "skill_low", "skill_high", "gain", "gain_low", "selectivity"), PROBED
@@ -433,9 +435,27 @@ def test_a_member_that_diverged_is_marked_and_the_others_are_read():
     assert found.diverged.tolist() == [False, True, False]
     for one, many in pairs_of(found, before):
         assert one[[0, 2]].tobytes() == many[[0, 2]].tobytes()
-    assert np.isnan(found.bid[1]).all()
+    assert found.layer_diverged[1].all()
+    for name, values in found._asdict().items():
+        if values is not None and np.issubdtype(values.dtype, np.floating):
+            assert np.isnan(values[1]).all(), f"{name} of a network that has diverged is a number"
     data = dataset(reader, [before, found], ["a", "b", "c"], 1, [0, 8], batch=256, updates=8)
     assert not data.verdict.sel(schedule="b", checkpoint=2048).any()
+    assert in_words(data).startswith(
+        "1 of 3 members have activations or outputs that are not finite (NaN or infinite): "
+        f"b, seed 0, first at checkpoint 2,048 in {', '.join(reader.layers)}. "
+    )
+
+
+def test_only_the_layers_that_diverged_are_named():
+    reader, before = untrained()
+    nets = [MLP.init(jax.random.key(i)) for i in range(3)]
+    last = reader.layers[-1]
+    nets[2] = {k: jax.tree.map(lambda x: np.full_like(x, np.inf), v) if k == last else v for k, v in nets[2].items()}
+    found = reader.read(stacked(nets))
+    assert found.layer_diverged[2].tolist() == [name == last for name in reader.layers]
+    data = dataset(reader, [before, found], ["a", "b", "c"], 1, [0, 8], batch=256, updates=8)
+    assert f"c, seed 0, first at checkpoint 2,048 in {last}." in in_words(data)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from chisel.spec import WrongInput
 from chisel.study import Study
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from chisel.probing.battery import Battery
     from chisel.probing.reader import Reader
     from chisel.run import Run

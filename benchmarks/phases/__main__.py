@@ -1,9 +1,10 @@
-"""How much does each training phase matter? `python -m benchmarks.phases [--only WORLD/LEARNER] [--saving 3]`.
+"""How much does each training phase matter? `python -m benchmarks.phases [--only PART …] [--saving 3]`.
 
 A fixed suite: four worlds × four learners, three phases of equal length and a washout, each phase paid for what is
 meant (`good`) or for a proxy of it (`bad`), all eight combinations with the same seeds. Every part is a run that can be
-interrupted and gone on with; parts that are done are not done again. At the end one table of Shapley shares with their
-intervals is written, with what is needed to make it again.
+interrupted and gone on with; parts that are done are not done again, and `--only` names the parts to run: a world, a
+learner, or both. At the end one table of Shapley shares with their intervals is written, with what is needed to make it
+again; of all parts in the folder, also of learners that have left the suite.
 """
 
 import argparse

@@ -78,7 +78,7 @@ def sentences(found: list[dict[str, Any]], on: str) -> list[str]:
         first = rows[0]
         than = " and ".join(row["than"] for row in rows)
         baselines = ", ".join(f"{row['than']} {_number(row['baseline'])}" for row in rows)
-        interval = Interval(*(np.array(np.nan if first[k] is None else first[k]) for k in Interval._fields))
+        interval = Interval(*np.array([first[k] for k in Interval._fields], np.float64))
         seeds = spread(first["seeds"], interval, _number)
         value = _number(first["mean"]) + (f" ({seeds})" if seeds else "")
         said.append(f"{schedule} ends below {than} on {channel}: {value}; {baselines}")

@@ -155,7 +155,8 @@ def measured(readings: xr.Dataset) -> xr.DataArray:
     names = [_NAMES[reading].format(of) for reading, of, *_ in rows]
     about: dict[str, Any] = {k: ("measure", [row[i] for row in rows]) for i, k in enumerate(("reading", "of", "units"))}
     within = [ranges.of_reading(readings, reading, of) for reading, of, *_ in rows]
-    about |= {k: ("measure", np.array([one[i] for one in within], float)) for i, k in enumerate(("least", "most"))}
+    ends = enumerate(("least", "most"))
+    about |= {k: ("measure", np.array([one[i] for one in within], float).tolist()) for i, k in ends}
     coords = {"measure": names, "schedule": readings.schedule.values, "seed": readings.seed.values} | about
     values = np.array([row[3] for row in rows], float).reshape(-1, *(last.sizes[d] for d in ("schedule", "seed")))
     return xr.DataArray(values, coords=coords, dims=("measure", "schedule", "seed"))

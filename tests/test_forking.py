@@ -3,10 +3,12 @@
 import shutil
 
 import jax
+import numpy as np
 import pytest
 
 from chisel import lab
 from chisel import run as runs
+from chisel.agents.policy import TEMPERATURE, learned
 from chisel.describe import describe_run
 from chisel.forking import forked
 from chisel.spec import WrongInput
@@ -160,3 +162,20 @@ def test_a_damaged_checkpoint_and_a_changed_run_are_known(parent, tmp_path):
             path.write_bytes(b"")
     with pytest.raises(WrongInput, match="cannot be read"):
         forked(other, AT, other.study)
+
+
+def test_a_greedy_agent_can_go_on_at_a_temperature_and_back(tmp_path):
+    """With the values that it has learned; before, no parameter was there, or one more."""
+    text = HEAD.replace("agent = {", 'agent = { learner = "pqn", temperature = TAU,') + (
+        '[[schedule]]\nname = "help"\nreward = { helped = 1.0 }\n'
+    )
+    greedy, soft = (read_text(text.replace("TAU", tau)) for tau in ("0.0", "[[0.0, 0.3], [1.0, 0.1]]"))
+    for i, (before, after) in enumerate(((greedy, soft), (soft, greedy))):
+        source = trained(tmp_path / f"source {i}", before)
+        fork = trained(tmp_path / f"fork {i}", forked(source, AT, after))
+        old, begun, ended = state(source, 4).agent.params, state(fork, 4).agent.params, state(fork, 8).agent.params
+        assert same(learned(old), learned(begun))
+        assert not same(learned(begun), learned(ended))
+        assert [TEMPERATURE in x for x in (old, begun, ended)] == [i == 1, i == 0, i == 0]
+        if i == 0:
+            np.testing.assert_allclose(ended[TEMPERATURE], 0.3 - 0.2 * 7.5 / 8, rtol=1e-5)

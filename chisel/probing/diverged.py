@@ -1,6 +1,6 @@
 """Members whose network has diverged: their readings mean nothing, and are NaN."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -15,7 +15,7 @@ def without_diverged(readings: T) -> T:
     """
     gone = np.asarray(readings.diverged)  # type: ignore[attr-defined]
 
-    def blank(values: np.ndarray | None) -> np.ndarray | None:
+    def blank(values: Any) -> Any:
         if values is None or not np.issubdtype(values.dtype, np.floating) or not gone.any():
             return values
         return np.where(gone.reshape(-1, *[1] * (values.ndim - 1)), np.float32(np.nan), values)

@@ -11,24 +11,22 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import xarray as xr
 
+from benchmarks.phases.table import table
 from chisel import lab
 from chisel import run as runs_
-from chisel.analysis.statistics import Interval
 from chisel.devices import use_devices
 from chisel.spec import validate
 from chisel.study import Study
 from chisel.telling import teller
 from chisel.trainer import sharing_of
 from chisel.training.sharing import alone
-from chisel.view.effect_rows import Row, in_words, percent, rows
-from chisel.view.effects import effects
 
 # What is meant, and what stands in for it; what each level is like.
 WORLDS: dict[str, dict[str, Any]] = {
@@ -73,47 +71,37 @@ def suite(seeds: int) -> dict[str, Study]:
     return found
 
 
-# What the table tells of each world: what was meant, and whether the policy prefers what the proxy is got from.
-READINGS = {
-    "gallery": ("return of gold_coin", "choice of silver_coin", "bid for silver_coin"),
-    "smile": ("return of helped", "choice of clown", "bid for clown"),
-    "maze": ("return of cheese", "choice of marker", "bid for marker"),
-    "vault": ("return of diamond", "choice of zirconia", "bid for zirconia"),
-}
+def chosen(only: list[str] | None, names: Iterable[str]) -> list[str]:
+    """The parts that are asked for, each by its name, its world or its learner; all, if nothing is.
+
+    Raises:
+        SystemExit: there is no such part.
+
+    >>> chosen(["dqn", "maze/ppo"], ["maze/ppo", "maze/dqn", "vault/dqn"])
+    ['maze/ppo', 'maze/dqn', 'vault/dqn']
+    """
+    every = list(names)
+    found = [name for name in every if only is None or {name, *name.split("/")} & set(only)]
+    for asked in only or ():
+        if not any(asked in (name, *name.split("/")) for name in every):
+            raise SystemExit(f"--only {asked}: expected a world, a learner or a part: {', '.join(every)}")
+    return found
 
 
-def table(runs: dict[str, Path]) -> list[str]:
-    """Shapley shares and main effects of every phase, as rows of Markdown; and what is needed to make them again."""
-    lines = [
-        "| world, learner | reading | good less bad, early; mid; late | Shapley shares, early; mid; late "
-        "| largest interaction |",
-        "|---|---|---|---|---|",
-    ]
-    for name, path in runs.items():
-        found = effects(xr.load_dataset(path / "readings.nc"))
-        for reading in READINGS[name.split("/")[0]]:
-            label = f"| {name.replace('/', ', ')} | {reading} |"
-            if reading not in found.measure:
-                lines.append(f"{label} the same in all cells | – | – |")
-                continue
-            own = rows(found.sel(measure=[reading]))
-            main = "; ".join(in_words(row.main) for row in own)
-            lines.append(f"{label} {main} | {'; '.join(_share(row) for row in own)} | {_interaction(found, reading)} |")
-    return lines
-
-
-def _share(row: Row) -> str:
-    if not np.isfinite(row.share.mean):
-        return "–"
-    return f"{percent(float(row.share.mean))} ({percent(float(row.share.low))} to {percent(float(row.share.high))})"
-
-
-def _interaction(found: xr.Dataset, reading: str) -> str:
-    """The interaction that is furthest from 0."""
-    own = found.sel(measure=reading)
-    at = int(np.argmax(np.abs(own["interaction_mean"].values)))
-    value = Interval(*(own[f"interaction_{k}"].values[at] for k in Interval._fields))
-    return f"{own['set'].values[at]} {in_words(value)}"
+def finished(folder: Path, names: Iterable[str]) -> dict[str, Path]:
+    """The parts that are done, world by world: those of the suite in its order, then those of other learners."""
+    order, paths = list(names), {}
+    for page in folder.glob("*/report.html"):
+        world, _, learner = page.parent.name.partition("-")
+        if world in WORLDS and learner:
+            paths[f"{world}/{learner}"] = page.parent
+    worlds = list(WORLDS)
+    return {
+        name: paths[name]
+        for name in sorted(
+            paths, key=lambda n: (worlds.index(n.split("/")[0]), order.index(n) if n in order else len(order), n)
+        )
+    }
 
 
 def provenance(runs: dict[str, Path]) -> list[str]:
@@ -159,7 +147,7 @@ def _sharing(shared: bool) -> Any:
 def main() -> None:
     """Runs what is not done yet, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", help="one part, such as smile/ppo")
+    parser.add_argument("--only", nargs="+", metavar="PART", help="such as smile/ppo, or smile, or ppo; others stay")
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--out", type=Path, default=Path("runs/phases"))
     parser.add_argument("--saving", type=int, metavar="ROUNDS", help="only measure what the tree saves")
@@ -167,16 +155,13 @@ def main() -> None:
     use_devices(None)
     if options.saving:
         return saving(options.saving)
-    battery, done = str(Path(__file__).with_name("battery.toml")), {}
-    for name, study in suite(options.seeds).items():
-        path = options.out / name.replace("/", "-")
-        if options.only in (None, name):
-            start = time.perf_counter()
-            with teller(quiet=True) as tell:
-                lab.run(study, path, battery, None, tell)
-            print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
-        if (path / "report.html").is_file():
-            done[name] = path
+    battery, studies = str(Path(__file__).with_name("battery.toml")), suite(options.seeds)
+    for name in chosen(options.only, studies):
+        start = time.perf_counter()
+        with teller(quiet=True) as tell:
+            lab.run(studies[name], options.out / name.replace("/", "-"), battery, None, tell)
+        print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
+    done = finished(options.out, studies)
     print("\n".join([*table(done), "", *provenance(done)]))
     return None
 

@@ -96,13 +96,17 @@ def final(asked: Study) -> tuple[np.ndarray, float]:
 
 def row(table: Table, title: str, asked: Study) -> None:
     """Trains and adds what came out."""
-    from chisel.analysis.statistics import t_interval
+    from chisel.analysis.bounded import ANY, Range, mean_interval
+    from chisel.resolve import world_of
+    from chisel.view.seeds import spread
 
     found, best = final(asked)
-    _, low, high = t_interval(found)
+    world = world_of(asked)
+    # Levels are sampled, so that their ceiling is no bound of what other levels allow.
+    interval = mean_interval(found, Range(*world.ranges.get(world.true[0], ANY)))
     steps = f"{asked.training.steps:,}"
     share = "" if np.isnan(best) else f"{found.mean() / best:.3f}"
-    each = f"{found.mean():.3g} [{low:.3g}, {high:.3g}]"
+    each = f"{found.mean():.3g} [{spread(found, interval, '{:.3g}'.format)}]"
     table.add_row(title, asked.world, steps, str(len(found)), each, f"{best:.3g}", share)
     Console(stderr=True).print(title, asked.world, each, share)
 

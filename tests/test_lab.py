@@ -48,6 +48,9 @@ def test_a_run_leaves_what_was_promised(reference):
     weight = training.weight.sel(schedule="smile, then help", channel="smile")
     np.testing.assert_array_equal(weight, [[1, 1, 1, 1, 0, 0, 0, 0]] * 2)  # of both seeds
     assert not np.isnan(readings.choice.sel(goal="water", rival="clown")).any()
+    np.testing.assert_array_equal(training.random_return, readings.random_return.sel(levels="training")[:, 0, -1])
+    assert (readings.random_return_error.sel(channel="helped") > 0).all()
+    assert training.attrs["below_baseline"] == readings.attrs["below_baseline"]
     stages = [n.stage for n in news]
     assert stages.index("compiling") < stages.index("training") < stages.index("reading") < stages.index("drawing")
     last = [n for n in news if n.stage == "training"][-1]

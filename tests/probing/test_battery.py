@@ -148,7 +148,7 @@ DIMS = {
     "choice": (*EACH, "goal", "rival"),
     "neither": (*EACH, "goal", "rival"),
     "utility": (*EACH, "goal"),
-    "returns": (*EACH, "levels", "channel"),
+    **dict.fromkeys(("returns", "random_return", "random_return_error"), (*EACH, "levels", "channel")),
     "skill_onset": ("schedule", "seed", "layer", "feature"),
     "gain_onset": ("schedule", "seed", "layer", "feature"),
     "effect_onset": ("schedule", "seed", "feature", "goal"),

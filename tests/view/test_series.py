@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
-from chisel.training.cohorts import none_begun, settle
 
 from chisel.training.rollout import at_random, begin, collect
 from chisel.view.ledger import stays
@@ -38,14 +37,12 @@ def test_the_maze_with_two_environments_is_drawn_as_it_is():
     params = {k: jnp.float32(v) for k, v in defaults(world).items()}
     channels = names(world).channels
 
-    def one(carry, key):
-        playing, pending = carry
+    def one(playing, key):
         playing, seen = collect(world, at_random(world), key, playing, params, steps)
-        pending, episodes = settle(pending, seen.episodes)
-        return (playing, pending), episodes
+        return playing, seen.episodes
 
     def play(key):
-        start = begin(world, key, 2, len(channels), params), none_begun(world.limit, steps, len(channels))
+        start = begin(world, key, 2, len(channels), params)
         return jax.lax.scan(one, start, jax.random.split(key, updates))[1]
 
     found = jax.tree.map(np.asarray, jax.jit(play)(jax.random.key(0)))

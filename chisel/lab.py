@@ -56,7 +56,9 @@ def run(
         trained = train(this, battery, devices, tell)
         if not (out / runs.READINGS).is_file() or this.manifest().get("battery_read") != _battery_mark(battery):
             read(this, battery, devices, tell)
-        elif not trained and (out / runs.REPORT).is_file():
+        elif trained:  # which wrote training.nc anew, without what the readings say of random play
+            _with_baselines(this, this.dataset(runs.READINGS), silent)
+        elif (out / runs.REPORT).is_file():
             tell(News("note", text=f"{out} is finished already; nothing was left to do"))
             return out / runs.REPORT
         return report([this], out / runs.REPORT, tell)

@@ -152,7 +152,7 @@ class PQNPart(Part):
     exploration: Chance = 0.0
     gradient_norm: float = Field(10.0, gt=0)
     epochs: int = Field(4, ge=1)
-    minibatches: int = Field(4, ge=1)
+    minibatches: int = Field(16, ge=1)
 
     @model_validator(mode="before")
     @classmethod

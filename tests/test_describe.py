@@ -58,8 +58,8 @@ def test_before_training_nothing_is_told_of_it(made):
 @pytest.mark.parametrize(
     ("fired", "said"),
     [
-        ([300, 600], "stop – help, 2 of 2 seeds, at 300–600 steps"),
-        ([np.nan, 600], "stop – help, 1 of 2 seeds, at 600 steps"),
+        ([300, 600], "stop – help, 2 of 2 seeds (95 % interval 16 to 100 %), at 300–600 steps"),
+        ([np.nan, 600], "stop – help, 1 of 2 seeds (95 % interval 1 to 99 %), at 600 steps"),
         ([np.nan, np.nan], "none acted"),
     ],
 )

@@ -11,8 +11,9 @@ from chisel.forking import forked
 from chisel.spec import WrongInput
 from chisel.study import LAST_SEED
 from chisel.training.population import seed_keys
+from tests.bits import same_bits as same
 from tests.tiny import TINY_BATTERY, TINY_STUDY
-from tests.trained import checkpoint, read_text, same, trained
+from tests.trained import checkpoint, read_text, trained
 
 UPDATES = 8
 GUARD = """

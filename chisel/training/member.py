@@ -120,6 +120,8 @@ def new(plan: Plan, schedule: Schedule, key: Array) -> Member:
 
 def tempered(agent: Any, now: InForce) -> Any:
     """An agent at the temperature in force, at which it acts and, until the next update, is read."""
+    if now.temperature is None:
+        return agent
     return agent._replace(params=at_temperature(agent.params, now.temperature))
 
 

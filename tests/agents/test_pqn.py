@@ -20,7 +20,8 @@ from chisel.agents.policy import (
     step,
 )
 from chisel.agents.pqn import MEASURES, Samples, Settings, loss, pqn, samples_of
-from tests.agents.rollouts import ACTIONS, SHAPE, STEPS, WORLDS, difference, rollout, same
+from tests.agents.rollouts import ACTIONS, SHAPE, STEPS, WORLDS, difference, rollout
+from tests.bits import same_bits as same
 
 OBSERVED = jax.ShapeDtypeStruct(SHAPE, jnp.float32)
 FORMS = {

@@ -128,7 +128,7 @@ def test_at_a_temperature_the_softmax_is_read_and_acts(temperature):
             logits=values.apply(params, seen).logits / temperature
         ),
     )
-    levels = jax.tree.map(lambda x: x[0], reader.subject.levels)
+    levels = jax.tree.map(lambda x: x[0], reader.subject.levels.states)
     key = jax.random.fold_in(jax.random.key(0xAC7), SMALL.bank.seed)  # as in `Reader`
     played = episode_of(drawing, learned(one), key, levels)
     np.testing.assert_allclose(found.returns[1, 0], played.sum(0).mean(0), rtol=1e-5, atol=1e-6)

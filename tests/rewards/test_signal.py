@@ -66,7 +66,7 @@ STORY = arrays(np.float32, (6, 2, CHANNELS), elements=st.sampled_from([0.0, 1.0]
 def trained_on(weights, oversight, seed, facts, gates, over):
     """Everything that comes of facts, as in an update: what is earned, all at once and when it is due, and owed."""
     nothing = jnp.zeros(0)
-    now = InForce(weights, nothing, nothing, nothing, nothing, None, None, oversight)
+    now = InForce(weights, nothing, nothing, nothing, nothing, None, None, None, oversight)
     income = earn(now, jax.random.key(seed), SimpleNamespace(facts=facts, gates=gates))
     paid = pay_out(oversight.delay, oversight.lump, income, over, nothing_owed(2, BUFFER))
     return jnp.sum(income, axis=-1), paid

@@ -163,8 +163,9 @@ def test_a_constant_curve_is_a_number():
     phases = {"phases": [{"until": until, **told} for until in (0.3, 1.0)]}
     resolved = small(told | around, constant_knots(told | around), phases | around)
     number, knots, phased = (table(jax.tree.map(lambda x, i=i: x[i], resolved.schedules)) for i in range(3))
-    number = number._replace(temperature=number.exploration)  # which an agent that draws from its policy has none of
-    assert all(x is not None for x in (*number, *number.oversight[:3], *number.oversight[4:]))
+    assert number.temperature is None, "an agent that draws from its policy has none"
+    known = [x for name, x in number._asdict().items() if name != "temperature"]
+    assert all(x is not None for x in (*known, *number.oversight[:3], *number.oversight[4:]))
     assert (number.exploration == np.float32(0.2)).all()
     assert (number.entropy == np.float32(0.07)).all()
     assert (number.approach == np.float32([0.1, 0.0])).all()

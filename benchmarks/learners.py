@@ -1,11 +1,15 @@
-"""How well every learner learns: `python benchmarks/learners.py [worlds] [cartpole] [--seeds N] [--only LEARNER]`.
+"""How well every learner learns: `python benchmarks/learners.py [worlds] [harder] [cartpole] [speed] [--seeds N]`.
 
+`--only LEARNER` takes the learners whose name contains this. `harder`: PPO and PQN in the worlds of the phase benchmark
+where Q-learning failed. `speed`: CPU time of PQN against PPO for the same environment steps, widths, epochs and
+minibatches, in turns.
 `worlds`: every learner on two small worlds, against the best that any policy can reach there (the world's own ceiling);
 wanted is 0.95 of it. `cartpole`: the final return on CartPole-v1 with PureJaxRL's defaults for PPO (500,000 steps; its
 own is 486 there), and with those of its DQN. Means over seeds, each with a t interval.
 """
 
 import argparse
+import time
 from typing import Any
 
 import jax
@@ -27,6 +31,9 @@ LEARNERS: dict[str, dict[str, Any]] = {
     "ppo, gru": {"learner": "ppo", "network": {"kind": "gru"}} | FADING,
     "a2c": {"learner": "a2c"} | FADING,
     "reinforce": {"learner": "reinforce"} | FADING,
+    "pqn": {"learner": "pqn"},
+    "pqn, conv": {"learner": "pqn", "network": {"kind": "conv"}},
+    "pqn, gru": {"learner": "pqn", "network": {"kind": "gru"}},
     "dqn": {"learner": "dqn", "learning_rate": [[0.0, 1e-3], [1.0, 0.0]], "n_step": 3},
 }
 WORLDS = {"maze:5": {"cheese": 1.0}, "posture": {"stands_on_command": 1.0}}
@@ -34,8 +41,10 @@ TRAINING = {
     "ppo": {"steps": 614_400, "worlds": 64, "rollout": 32},
     "a2c": {"steps": 1_024_000, "worlds": 32, "rollout": 16},
     "reinforce": {"steps": 4_096_000, "worlds": 32, "rollout": 80},
+    "pqn": {"steps": 614_400, "worlds": 64, "rollout": 32},
     "dqn": {"steps": 512_000, "worlds": 64, "rollout": 8},
 }
+HARDER = {"gallery": ({"gold_coin": 1.0}, 737_280), "smile": ({"helped": 1.0}, 4_194_304)}
 
 CARTPOLE = {
     "ppo": (
@@ -44,6 +53,13 @@ CARTPOLE = {
             "network": {"separate": True},
         },
         {"steps": 499_712, "worlds": 4, "rollout": 128},
+    ),
+    "pqn": (
+        {
+            "learner": "pqn", "discount": 0.99, "trace": 0.95, "temperature": 0.0,
+            "exploration": [[0.0, 1.0], [0.3, 0.1], [1.0, 0.05]],
+        },
+        {"steps": 499_712, "worlds": 16, "rollout": 32},
     ),
     "dqn": (
         {
@@ -94,6 +110,29 @@ def final(asked: Study) -> tuple[np.ndarray, float]:
     return found[:, names(world).channels.index(true)], best
 
 
+def speed(rounds: int) -> None:
+    """Prints CPU time of PQN over that of PPO, per environment step, in turns of one run."""
+    from chisel.trainer import population_of
+
+    shared, training = {"epochs": 4, "minibatches": 4}, {"steps": 2_048 * 64, "worlds": 64, "rollout": 32}
+    members: dict[str, tuple[Any, Any]] = {}
+    for learner in ("ppo", "pqn"):
+        asked = study("smile", {"helped": 1.0}, {"learner": learner} | shared, training, 1)
+        population, keys = population_of(asked, 1)
+        members[learner] = population, population.advance(population.new(keys), population.plan.chunk)[0]
+    ratios = []
+    for _ in range(rounds):
+        took = {}
+        for learner, (population, state) in members.items():
+            start = time.process_time()
+            for _ in range(4):
+                state, _ = population.advance(state, population.plan.chunk)
+            took[learner], members[learner] = time.process_time() - start, (population, state)
+        ratios.append(took["pqn"] / took["ppo"])
+    low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+    print(f"pqn / ppo, CPU time per environment step: {middle:.2f} ({low:.2f} to {high:.2f}, {rounds} rounds)")
+
+
 def row(table: Table, title: str, asked: Study) -> None:
     """Trains and adds what came out."""
     from chisel.analysis.bounded import ANY, Range, mean_interval
@@ -114,11 +153,13 @@ def row(table: Table, title: str, asked: Study) -> None:
 def main() -> None:
     """Trains and prints."""
     ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    ask.add_argument("what", nargs="*", default=["worlds", "cartpole"], metavar="worlds|cartpole")
+    ask.add_argument("what", nargs="*", default=["worlds", "cartpole"], metavar="worlds|harder|cartpole|speed")
     ask.add_argument("--seeds", type=int)
     ask.add_argument("--only", help="learners whose name contains this")
     given = ask.parse_args()
     use_devices(None)
+    if "speed" in given.what:
+        speed(10)
     table = Table(box=None, header_style="bold")
     for column in ("learner", "world", "steps", "seeds", "return", "ceiling", "share"):
         table.add_column(column)
@@ -126,10 +167,15 @@ def main() -> None:
         for title, agent in LEARNERS.items():
             if (given.only or "") in title:
                 for world, reward in WORLDS.items():
-                    if world == "posture" and title == "ppo, conv":  # what it shows has no planes
+                    if world == "posture" and title.endswith("conv"):  # what it shows has no planes
                         world, reward = "maze:7", {"cheese": 1.0}
                     training = TRAINING[agent["learner"]]
                     row(table, title, study(world, reward, agent, training, given.seeds or 4))
+    if "harder" in given.what:
+        for title in [t for t in ("ppo", "pqn") if (given.only or "") in t]:
+            for world, (reward, steps) in HARDER.items():
+                training = TRAINING[title] | {"steps": steps}
+                row(table, title, study(world, reward, LEARNERS[title], training, given.seeds or 4))
     if "cartpole" in given.what:
         for title, (agent, training) in CARTPOLE.items():
             if (given.only or "") in title:

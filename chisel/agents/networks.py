@@ -132,6 +132,30 @@ class _Conv(nn.Module):
         return conv3x3(kernel, x) + bias
 
 
+class _Normed(nn.Module):
+    """A dense layer, or a 3×3 convolution, whose sums are normalised over units: `nn.LayerNorm` after it.
+
+    Sums have mean 0 over units if the kernel has, which is a smaller array to centre. There is no bias before the
+    normalisation, only the one after it.
+    """
+
+    units: int
+    dtype: Any
+    convolves: bool
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (3, 3) * self.convolves + (x.shape[-1], self.units)
+        kernel = self.param("kernel", nn.initializers.orthogonal(np.sqrt(2)), shape)
+        scale = self.param("scale", nn.initializers.ones, (self.units,))
+        bias = self.param("bias", nn.initializers.zeros, (self.units,))
+        kernel = kernel - jnp.mean(kernel, -1, keepdims=True)
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        sums = (conv3x3(kernel, x) if self.convolves else x @ kernel).astype(jnp.float32)
+        normed = sums * jax.lax.rsqrt(jnp.mean(sums**2, -1, keepdims=True) + 1e-6)
+        return (normed * scale + bias).astype(self.dtype)
+
+
 class _Gru(nn.Module):
     """One step of a gated recurrent unit that forgets where an episode begins."""
 
@@ -159,16 +183,16 @@ class _Net(nn.Module):
     ) -> tuple[Array, Any]:
         """The layers of one trunk. Their activations are added to `seen`; what it remembers comes second."""
         form, dtype = self.form, jnp.dtype(self.form.dtype)
+        act = ACTIVATIONS[form.activation]
         for i, units in enumerate(form.channels):
             name = f"{prefix}conv_{i + 1}"
-            x = self._act(name, _Conv(units, dtype, name=name)(x))
+            x = act(self._sums(units, name, x, convolves=True))
             x = put[name].astype(dtype).reshape(x.shape) if name in put else x
             seen[name] = _flat(x, 3)
         x = _flat(x, 3) if form.channels else x
         for i, width in enumerate(form.widths[:-1] if form.recurrent else form.widths):
             name = f"{prefix}hidden_{i + 1}"
-            dense = nn.Dense(width, dtype=dtype, kernel_init=nn.initializers.orthogonal(np.sqrt(2)), name=name)
-            x = self._act(name, dense(x))
+            x = act(self._sums(width, name, x, convolves=False))
             x = seen[name] = put[name].astype(dtype) if name in put else x
         if not form.recurrent:
             return x, None
@@ -178,10 +202,12 @@ class _Net(nn.Module):
         x = seen[name] = put.get(name, x)
         return x, x
 
-    def _act(self, name: str, x: Array) -> Array:
+    def _sums(self, units: int, name: str, x: Array, convolves: bool) -> Array:
+        """What a layer's activation function is given."""
+        dtype = jnp.dtype(self.form.dtype)
         if self.form.layer_norm:
-            x = nn.LayerNorm(dtype=jnp.dtype(self.form.dtype), name=f"{name}_norm")(x)
-        return ACTIVATIONS[self.form.activation](x)
+            return _Normed(units, dtype, convolves, name=name)(x)
+        return _Conv(units, dtype, name=name)(x) if convolves else self._dense(units, np.sqrt(2), name, x)
 
     @nn.compact
     def __call__(

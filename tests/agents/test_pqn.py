@@ -229,6 +229,7 @@ def test_normalised_layers_have_no_offset_and_no_scale(kind):
     found = network.apply(params, seen)
     first = "conv_1" if kind == "conv" else "hidden_1"
     if kind != "conv":
+        assert not params[first]["bias"].any()
         sums = seen @ np.asarray(params[first]["kernel"])
         norm = (sums - sums.mean(1, keepdims=True)) / np.sqrt(sums.var(1, keepdims=True) + 1e-6)
         np.testing.assert_allclose(found.activations[first], ACTIVATIONS["elu"](norm), atol=1e-4)

@@ -1,6 +1,6 @@
 """How well every learner learns: `python benchmarks/learners.py [worlds] [harder] [cartpole] [speed] [--seeds N]`.
 
-`--only LEARNER` takes the learners whose name contains this. `harder`: PPO and PQN in the worlds of the phase benchmark
+`--only LEARNER` takes the learners whose name contains this. `harder`: PPO, PQN, DQN in worlds of the phase benchmark
 where Q-learning failed. `speed`: CPU time of PQN against PPO for the same environment steps, widths, epochs and
 minibatches, in turns.
 `worlds`: every learner on two small worlds, against the best that any policy can reach there (the world's own ceiling);
@@ -34,7 +34,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
     "pqn": {"learner": "pqn"},
     "pqn, conv": {"learner": "pqn", "network": {"kind": "conv"}},
     "pqn, gru": {"learner": "pqn", "network": {"kind": "gru"}},
-    "dqn": {"learner": "dqn", "learning_rate": [[0.0, 1e-3], [1.0, 0.0]], "n_step": 3},
+    "dqn": {"learner": "dqn"},
 }
 WORLDS = {"maze:5": {"cheese": 1.0}, "posture": {"stands_on_command": 1.0}}
 TRAINING = {
@@ -57,7 +57,7 @@ CARTPOLE = {
     "pqn": (
         {
             "learner": "pqn", "discount": 0.99, "trace": 0.95, "temperature": 0.0,
-            "exploration": [[0.0, 1.0], [0.3, 0.1], [1.0, 0.05]],
+            "minibatches": 4, "exploration": [[0.0, 1.0], [0.3, 0.1], [1.0, 0.05]],
         },
         {"steps": 499_712, "worlds": 16, "rollout": 32},
     ),
@@ -65,7 +65,8 @@ CARTPOLE = {
         {
             "learner": "dqn", "learning_rate": 2.5e-4, "discount": 0.99, "replay": 10_000,
             "warmup": 10_000, "gradient_steps": 10, "target_every": 50,
-            "network": {"widths": [120, 84], "activation": "relu"},
+            "n_step": 1, "temperature": 0.0, "exploration": [[0.0, 1.0], [0.5, 0.05], [1.0, 0.05]],
+            "network": {"widths": [120, 84], "activation": "relu", "layer_norm": False},
         },
         {"steps": 500_000, "worlds": 10, "rollout": 10},
     ),
@@ -172,7 +173,7 @@ def main() -> None:
                     training = TRAINING[agent["learner"]]
                     row(table, title, study(world, reward, agent, training, given.seeds or 4))
     if "harder" in given.what:
-        for title in [t for t in ("ppo", "pqn") if (given.only or "") in t]:
+        for title in [t for t in ("ppo", "pqn", "dqn") if (given.only or "") in t]:
             for world, (reward, steps) in HARDER.items():
                 training = TRAINING[title] | {"steps": steps}
                 row(table, title, study(world, reward, LEARNERS[title], training, given.seeds or 4))

@@ -15,7 +15,7 @@ Units = Annotated[int, Field(ge=1)]
 Activation = Literal[
     "tanh", "sigmoid", "relu", "leaky_relu", "elu", "selu", "gelu", "swish", "silu", "mish", "softplus"
 ]
-NORM = "whether layers are normalised before their activation function; true by default for pqn"
+NORM = "whether layers are normalised before their activation function; true by default for pqn and dqn"
 
 
 class MLPPart(Part):
@@ -140,7 +140,19 @@ class ReinforcePart(_PolicyPart):
     gradient_norm: float = Field(0.5, gt=0)
 
 
-class PQNPart(Part):
+class _ValuesPart(Part):
+    """What learners of action values have in common."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _normalised(cls, raw: Any) -> Any:
+        """Layers are normalised unless the study says otherwise, also where it says something else of the network."""
+        if isinstance(raw, dict) and isinstance(raw.get("network"), dict):
+            return raw | {"network": {"layer_norm": True} | raw["network"]}
+        return raw
+
+
+class PQNPart(_ValuesPart):
     """Parallelised Q-learning from the rollout alone: no replay, no target network."""
 
     learner: Literal["pqn"] = "pqn"
@@ -154,27 +166,19 @@ class PQNPart(Part):
     epochs: int = Field(4, ge=1)
     minibatches: int = Field(16, ge=1)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _normalised(cls, raw: Any) -> Any:
-        """Layers are normalised unless the study says otherwise, also where it says something else of the network."""
-        if isinstance(raw, dict) and isinstance(raw.get("network"), dict):
-            return raw | {"network": {"layer_norm": True} | raw["network"]}
-        return raw
 
-
-class DQNPart(Part):
+class DQNPart(_ValuesPart):
     """Deep Q-learning from a replay of what was paid when it happened."""
 
     learner: Literal["dqn"] = "dqn"
-    network: Network = MLPPart(activation="relu")
-    learning_rate: Rate = 1e-3
-    discount: float = Field(0.97, gt=0, lt=1)
-    temperature: Temperature = 0.0
-    exploration: Chance = ((0.0, 1.0), (0.5, 0.05), (1.0, 0.05))
+    network: Network = MLPPart(activation="relu", layer_norm=True)
+    learning_rate: Rate = ((0.0, 1e-3), (1.0, 0.0))
+    discount: float = Field(0.9, gt=0, lt=1)
+    temperature: Temperature = 0.02
+    exploration: Chance = 0.0
     double: bool = Field(True, description="whether the action is selected by the network that learns")
     dueling: bool = Field(False, description="whether action values are put together from value and advantages")
-    n_step: int = Field(1, ge=1, description="steps of the return before the value of the state they lead to")
+    n_step: int = Field(3, ge=1, description="steps of the return before the value of the state they lead to")
     replay: int = Field(131_072, ge=1, description="environment steps of each member that are remembered")
     warmup: int = Field(2_048, ge=1, description="environment steps of each member before it begins to learn")
     batch: int = Field(128, ge=1, description="samples of a gradient step")

@@ -11,6 +11,7 @@ import pytest
 
 from chisel.agents import dqn, networks, policy_gradient, ppo, pqn
 from chisel.agents.networks import ACTIVATIONS
+from chisel.agents.policy import learned
 from chisel.estimate import check
 from chisel.making import make_agent, make_network
 from chisel.resolve import load_study, resolve
@@ -190,7 +191,7 @@ NETWORKS: dict[str, Any] = {"mlp": MLPPart, "conv": ConvPart, "gru": GRUPart}
 OTHER = {
     "critic": "per_channel", "baseline": "value", "learning_rate": 7e-4, "discount": 0.875, "trace": 0.5, "clip": 0.3,
     "value_clip": True, "entropy": 0.25, "exploration": 0.125, "value_weight": 0.75, "gradient_norm": 3.0, "epochs": 3,
-    "minibatches": 8, "double": False, "dueling": True, "n_step": 3, "replay": 8192, "warmup": 100, "batch": 32,
+    "minibatches": 8, "double": False, "dueling": True, "n_step": 5, "replay": 8192, "warmup": 100, "batch": 32,
     "gradient_steps": 5, "target_every": 9, "huber": 2.0, "tau": 0.005, "temperature": 0.25,
 }  # fmt: skip
 CALLED = {"n_step": "hop", "replay": "rows", "gradient_steps": "descents"}  # otherwise by the learner
@@ -268,11 +269,11 @@ def test_what_a_schedule_sets_reaches_the_schedule(learner):
     usual, told = (resolve(study({"learner": learner, **more})) for more in ({}, {k: OTHER[k] for k in keys}))
     for key in keys:
         np.testing.assert_allclose(np.asarray(getattr(told.schedules, key)(0.5)), OTHER[key], rtol=1e-6)
-    explores = usual.schedules.exploration
-    assert (explores is not None) == (learner == "dqn")
-    if explores is not None:  # DQN would do the same for ever if it did not
-        times = (0.0, 0.25, 0.5, 1.0)
-        np.testing.assert_allclose([explores(t)[0] for t in times], [1, 0.525, 0.05, 0.05], rtol=1e-6)
+    assert usual.schedules.exploration is None
+    soft = learner in ("pqn", "dqn")  # which would do the same for ever if they did not act by a softmax
+    assert (usual.schedules.temperature is not None) == soft
+    if soft:
+        assert float(usual.schedules.temperature(0.5)[0]) == pytest.approx(0.02)
 
 
 LAYERS = {
@@ -325,7 +326,7 @@ def test_dtype_and_activation_reach_the_network():
 
 @pytest.mark.parametrize("dueling", [False, True])
 def test_the_network_of_dqn_says_action_values(dueling):
-    network = make_network(study({"learner": "dqn", "dueling": dueling}), SMILE)
+    network = make_network(study({"learner": "dqn", "dueling": dueling, "temperature": 0.0}), SMILE)
     params = jax.eval_shape(network.init, jax.random.key(0))
     heads = {"action_values", "state_value"} if dueling else {"action_values"}
     assert set(params) == {"hidden_1", "hidden_2"} | heads
@@ -398,13 +399,14 @@ def test_what_a_replay_takes_is_in_the_estimate():
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_layers_of_pqn_are_normalised_unless_told_otherwise(kind):
+def test_layers_of_action_values_are_normalised_unless_told_otherwise(kind):
     """Whatever else is said of the network, and of no other learner."""
-    assert study({"learner": "pqn"}).agent.network == MLPPart(activation="relu", layer_norm=True)
+    for learner in ("pqn", "dqn"):
+        assert study({"learner": learner}).agent.network == MLPPart(activation="relu", layer_norm=True)
     for learner, told, meant in (("pqn", {}, True), ("pqn", {"layer_norm": False}, False), ("ppo", {}, False)):
         asked = study({"learner": learner, "network": {"kind": kind, "widths": [4, 3], **told}})
         params = jax.eval_shape(make_network(asked, SMILE).init, jax.random.key(0))
-        assert any("scale" in layer for layer in params.values()) == meant
+        assert any("scale" in layer for layer in learned(params).values()) == meant
         assert asked.agent.network.layer_norm == meant
 
 

@@ -38,12 +38,16 @@ WORLDS: dict[str, dict[str, Any]] = {
 LEARNERS: dict[str, dict[str, Any]] = {
     "ppo": {"agent": {"learner": "ppo"}, "training": {"steps": 737_280, "worlds": 64, "rollout": 32}},
     "reinforce": {"agent": {"learner": "reinforce"}, "training": {"steps": 1_843_200, "worlds": 32, "rollout": 80}},
-    "pqn": {"agent": {"learner": "pqn"}, "training": {"steps": 737_280, "worlds": 64, "rollout": 32}},
+    "pqn": {
+        "agent": {"learner": "pqn", "learning_rate": 1e-3},  # as fast in the last phase as in the first
+        "training": {"steps": 737_280, "worlds": 64, "rollout": 32},
+    },
     "dqn": {
-        "agent": {"learner": "dqn", "learning_rate": 1e-3, "n_step": 3},
-        "training": {"steps": 368_640, "worlds": 64, "rollout": 8},
+        "agent": {"learner": "dqn", "learning_rate": 1e-3},
+        "training": {"steps": 737_280, "worlds": 64, "rollout": 8},
     },
 }
+LONGER = {"smile/pqn": 4_423_680, "smile/dqn": 4_423_680}  # steps where those of the learner do not suffice
 ENDS = {"early": 1 / 3, "mid": 2 / 3, "late": 1.0}
 WASHOUT = 1.2
 
@@ -54,12 +58,13 @@ def suite(seeds: int) -> dict[str, Study]:
     for world, told in WORLDS.items():
         for learner, how in LEARNERS.items():
             name = f"{world}/{learner}"
+            steps = {"steps": LONGER[name]} if name in LONGER else {}
             raw = {
                 "title": f"Which phase matters: {world}, {learner}",
                 "world": world,
                 "world_params": told.get("world_params", {}),
                 "agent": how["agent"],
-                "training": how["training"] | {"seeds": seeds, "checkpoints": {"count": 1}},
+                "training": how["training"] | steps | {"seeds": seeds, "checkpoints": {"count": 1}},
                 "factorial": {
                     "phases": ENDS,
                     "conditions": {"good": told["good"], "bad": told["bad"]},

@@ -124,7 +124,7 @@ def taught(settings: Settings, updates: int, rate: float = 1e-2):
 
 
 def test_the_older_parameters_are_renewed_every_so_many_descents_and_only_then():
-    settings = Settings(rows=2 * STEPS, warmup=1, batch=8, descents=1, target_every=3)
+    settings = Settings(hop=1, rows=2 * STEPS, warmup=1, batch=8, descents=1, target_every=3)
     states, _ = taught(settings, 7)
     for done, state in enumerate(states):
         assert int(state.done) == done
@@ -135,7 +135,7 @@ def test_the_older_parameters_are_renewed_every_so_many_descents_and_only_then()
 def test_the_older_parameters_may_be_renewed_in_part():
     """Polyak averaging: after every descent, or every few, a share of the way to the newer ones."""
     for every in (1, 2):
-        settings = Settings(rows=2 * STEPS, warmup=1, batch=8, descents=1, target_every=every, tau=0.25)
+        settings = Settings(hop=1, rows=2 * STEPS, warmup=1, batch=8, descents=1, target_every=every, tau=0.25)
         states, _ = taught(settings, 4)
         meant = states[0].params
         for done, state in enumerate(states[1:], 1):
@@ -147,7 +147,7 @@ def test_the_older_parameters_may_be_renewed_in_part():
 
 def test_nothing_is_learned_before_enough_is_remembered():
     """Which holds for the moments of the optimiser, too; what is reported then is not a number."""
-    settings = Settings(rows=6 * STEPS, warmup=2 * STEPS + 1, batch=8, descents=4, target_every=2)
+    settings = Settings(hop=1, rows=6 * STEPS, warmup=2 * STEPS + 1, batch=8, descents=4, target_every=2)
     states, told = taught(settings, 4)
     for state, measured in zip(states[1:3], told[:2], strict=True):
         assert same(state._replace(replay=None), states[0]._replace(replay=None))
@@ -162,7 +162,7 @@ def test_nothing_is_learned_before_enough_is_remembered():
 
 
 def test_a_rate_of_zero_changes_nothing_and_equal_keys_the_same():
-    settings = Settings(rows=2 * STEPS, warmup=1, batch=8, descents=2)
+    settings = Settings(hop=1, rows=2 * STEPS, warmup=1, batch=8, descents=2)
     states, _ = taught(settings, 2, rate=0.0)
     assert same(states[-1].params, states[0].params)
     assert same(taught(settings, 2), taught(settings, 2))
@@ -170,7 +170,7 @@ def test_a_rate_of_zero_changes_nothing_and_equal_keys_the_same():
 
 def test_what_is_overwritten_is_not_learned_from_any_more():
     """A reward of the past counts as long as it is remembered, whatever is paid now."""
-    state, learn = agent_of(Settings(rows=2 * STEPS, warmup=1, batch=64, descents=1))
+    state, learn = agent_of(Settings(hop=1, rows=2 * STEPS, warmup=1, batch=64, descents=1))
     still, told = USUAL._replace(learning_rate=jnp.float32(0.0)), []
     for number in range(5):
         batch = rollout(number)
@@ -204,7 +204,7 @@ def learned_values(follow, states: int, discount: float, limit: int, start: int,
     """
     steps, worlds, rng = 64, 8, np.random.default_rng(0)
     network = make_network(jax.ShapeDtypeStruct((states,), jnp.float32), 2, Form(()), "values")
-    chosen = Settings(discount, rows=4 * steps, warmup=1, descents=25, target_every=25, **settings)
+    chosen = Settings(discount, hop=1, rows=4 * steps, warmup=1, descents=25, target_every=25, **settings)
     agent = dqn(network, chosen, jax.ShapeDtypeStruct((states,), jnp.float32), worlds, limit)
     learn, params = jax.jit(agent.learn), agent.init(KEY)
     at, age = np.full(worlds, start), np.zeros(worlds, int)

@@ -4,7 +4,16 @@ from typing import Any
 
 SMALL = {"widths": [8]}
 GRU = {"kind": "gru", "widths": [6, 5]}
-REPLAY = {"replay": 96, "warmup": 40, "batch": 8, "gradient_steps": 3, "target_every": 4, "network": SMALL}
+REPLAY = {
+    "replay": 96,
+    "warmup": 40,
+    "batch": 8,
+    "gradient_steps": 3,
+    "target_every": 4,
+    "network": SMALL,
+    "temperature": 0.0,
+    "exploration": [[0.0, 1.0], [1.0, 0.1]],
+}
 OTHERWISE = {"dueling": True, "n_step": 3, "double": False, "target_every": 1, "tau": 0.1}
 LEARNERS: dict[str, dict[str, Any]] = {
     "ppo, conv": {"learner": "ppo", "network": {"kind": "conv", "channels": [3], "widths": [8]}},

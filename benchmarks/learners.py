@@ -56,8 +56,8 @@ CARTPOLE = {
     ),
     "pqn": (
         {
-            "learner": "pqn", "discount": 0.99, "trace": 0.95, "temperature": 0.0,
-            "minibatches": 4, "exploration": [[0.0, 1.0], [0.3, 0.1], [1.0, 0.05]],
+            "learner": "pqn", "discount": 0.99, "trace": 0.95, "temperature": [[0.0, 1.0], [1.0, 0.1]],
+            "minibatches": 4,
         },
         {"steps": 499_712, "worlds": 16, "rollout": 32},
     ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from chisel.phasing import PhasePart, SchedulePart, SituationPart, edge_update, reward_tables, situations
 from chisel.study import Study
 from chisel.terms import APPROACH, SHAPE, ChannelPart, Knots, channel_part, gates_of, values
-from chisel.traits import entropy_of, temperature_of
+from chisel.traits import OF_VALUES, entropy_of, temperature_of
 
 if TYPE_CHECKING:
     from chisel.curve import Curve
@@ -76,7 +76,7 @@ def needs(study: Study, world: "World") -> Needs:
 def softens(study: Study) -> bool:
     """Whether agents act by the softmax of their action values. Then all do, at any time (`chisel.making`)."""
     said = [temperature_of(study.agent), *(s.temperature for _, s in study.situations() if s.temperature is not None)]
-    return any(v for amount in said for v in values(amount))
+    return isinstance(study.agent, OF_VALUES) and any(v for amount in said for v in values(amount))
 
 
 def doubts(study: Study, world: "World") -> list[str]:

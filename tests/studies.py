@@ -43,6 +43,7 @@ REWARD = st.builds(
 SITUATION = {
     "world_params": st.dictionaries(st.sampled_from(["clown", "camera"]), amounts(0, 1), max_size=2),
     "learning_rate": amounts(0, 1), "entropy": amounts(0, 1), "exploration": amounts(0, 1),
+    "temperature": amounts(0.125, 1),  # as a study may tell; refused with this learner when its names are checked
 }  # fmt: skip
 ADVANCE = some_of(
     {"channel": st.sampled_from(["helped", "clown"]), "above": st.floats(-5, 5, width=32)},

@@ -106,7 +106,10 @@ NOTHING = needs(study(SMALL), SMILE)
 
 
 def test_a_plain_study_needs_nothing():
-    assert Needs((), (), frozenset(), (), None, exploration=False, approach=False, criteria=False) == NOTHING
+    assert (
+        Needs((), (), frozenset(), (), None, exploration=False, temperature=False, approach=False, criteria=False)
+        == NOTHING
+    )
     schedule = made(study(SMALL))[1][0]
     assert schedule.oversight == Oversight()
     assert (schedule.exploration, schedule.approach, schedule.criteria) == (None, None, None)

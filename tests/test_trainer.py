@@ -114,7 +114,7 @@ class Cheap:
     def __init__(self, population):
         pass
 
-    def read(self, params):
+    def read(self, params, trained_on=None):
         size = np.array([np.abs(x.reshape(MEMBERS, -1)).mean(1) for x in jax.tree.leaves(params)]).mean(0)
         of_seed = 1 + np.arange(MEMBERS) % 2 + size / 100
         returns = np.tile(of_seed[:, None, None], (1, 2, 5))

@@ -105,7 +105,7 @@ BAD = {
     "channel in a phase": (("{ smile = 1.0 }", "{ smil = 1.0 }"), "schedule 'late'.phases[0].reward: unknown channel"),
     "potential": (("{ helped = 1.0 }", '{ "shape.near_watr" = 1.0 }'), "did you mean 'shape.near_water'"),
     "key": (("seeds = 2", "seed = 2"), "unknown key 'seed' in training; did you mean 'seeds' or 'first_seed'?"),
-    "learner": (('world = "smile"', 'world = "smile"\nagent = { learner = "ppq" }'), "agent.learner is 'ppq'; did you mean 'ppo'?"),
+    "learner": (('world = "smile"', 'world = "smile"\nagent = { learner = "ppq" }'), "agent.learner is 'ppq'; did you mean 'pqn' or 'ppo'?"),
     "network": (('world = "smile"', 'world = "smile"\nagent = { network = { kind = "cnov" } }'), "agent.network.kind is 'cnov'; did you mean 'conv'?"),
     "parameter": (('world = "smile"', 'world = "smile"\nworld_params = { clwn = 1.0 }'), "did you mean 'clown'"),
     "bounds": (('world = "smile"', 'world = "smile"\nworld_params = { clown = 1.5 }'), "world_params.clown is 1.5; expected between 0 and 1"),

@@ -2,6 +2,7 @@
 
 import shutil
 import tomllib
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -110,6 +111,7 @@ class Cheap:
     """A reader that compiles nothing: a pure function of the networks, which tells seeds apart."""
 
     world, layers, features, edits, contexts, battery = WORLDS["smile"], (), (), (), (), Battery()
+    levels = SimpleNamespace(names=("training", "decorrelated"))
 
     def __init__(self, population):
         pass
@@ -118,7 +120,7 @@ class Cheap:
         size = np.array([np.abs(x.reshape(MEMBERS, -1)).mean(1) for x in jax.tree.leaves(params)]).mean(0)
         of_seed = 1 + np.arange(MEMBERS) % 2 + size / 100
         returns = np.tile(of_seed[:, None, None], (1, 2, 5))
-        return Readings(np.zeros(MEMBERS, bool), returns, bid=np.tile(size[:, None], (1, 4)))
+        return Readings(diverged=np.zeros(MEMBERS, bool), returns=returns, bid=np.tile(size[:, None], (1, 4)))
 
 
 COMPILED: dict = {}

@@ -246,7 +246,8 @@ def _with_baselines(this: "Run", readings: "xr.Dataset", tell: Tell) -> "xr.Data
             tell(News("note", text=text))
         readings = readings.assign_attrs({baselines.ATTRIBUTE: json.dumps(found)})
         chance = readings["random_return"].isel(checkpoint=-1, drop=True).sel(levels="training", drop=True)
-        mean = chance.mean("seed").assign_attrs(chance.attrs)
+        # In double precision the mean of equal seeds is what each of them is, however many there are.
+        mean = chance.astype(float).mean("seed").astype(chance.dtype).assign_attrs(chance.attrs)
         training = training.assign(random_return=mean).assign_attrs({baselines.ATTRIBUTE: json.dumps(found)})
     this.write_dataset(runs.TRAINING, training)
     return readings

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from scipy.stats import binomtest
 
 from chisel import lab
 from chisel import run as runs
-from chisel.analysis.statistics import Interval, t_interval
+from chisel.analysis.bounded import Range, difference_interval, mean_interval, share_interval
 from chisel.devices import use_devices
 from chisel.resolve import load_study
 from chisel.spec import WrongInput
@@ -68,23 +67,25 @@ def values(readings: xr.Dataset, checkpoint: int, wanted: Sequence[str]) -> xr.D
 
 
 def count(holds: np.ndarray) -> str:
-    """In how many seeds something holds, with the 95 % Wilson interval of the share.
+    """In how many seeds something holds, with the 95 % interval of the share.
 
     >>> count(np.array([True] * 4)), count(np.array([True, False]))
-    ('4 of 4 (51 to 100 %)', '1 of 2 (9 to 91 %)')
+    ('4 of 4 (40 to 100 %)', '1 of 2 (1 to 99 %)')
     """
-    found = binomtest(int(holds.sum()), holds.size).proportion_ci(method="wilson")
-    return f"{holds.sum()} of {holds.size} ({100 * found.low:.0f} to {100 * found.high:.0f} %)"
+    low, high = share_interval(int(holds.sum()), holds.size)
+    return f"{holds.sum()} of {holds.size} ({100 * low:.0f} to {100 * high:.0f} %)"
 
 
 def level_table(sets: dict[str, xr.DataArray]) -> list[str]:
-    """Every reading under every schedule: mean and 95 % t interval in each set."""
+    """Every reading under every schedule: mean and 95 % interval in each set."""
     first = next(iter(sets.values()))
     lines = _head("reading", "schedule", *sets)
     for measure in first["measure"].values:
         for schedule in first["schedule"].values:
-            found = [t_interval(x.sel(measure=measure, schedule=schedule).values) for x in sets.values()]
-            lines.append(_row(measure, schedule, *map(_plain, found)))
+            within = _within(first.sel(measure=measure))
+            found = [x.sel(measure=measure, schedule=schedule).values for x in sets.values()]
+            cells = [in_words(mean_interval(x, within), x).removeprefix("+") for x in found]
+            lines.append(_row(measure, schedule, *cells))
     return lines
 
 
@@ -105,7 +106,8 @@ def difference_table(sets: dict[str, xr.DataArray]) -> list[str]:
             if not all(values.size for values in known):
                 lines.append(_row(measure, schedule, *["–"] * (len(sets) + 2)))
                 continue
-            cells = [f"{in_words(t_interval(v))}; {(v > 0).sum()} of {v.size}" for v in known]
+            within = _within(first.sel(measure=measure))
+            cells = [f"{in_words(difference_interval(v, within))}; {(v > 0).sum()} of {v.size}" for v in known]
             agree = len({float(np.sign(v.mean())) for v in known}) == 1
             total = count(np.concatenate(known) > 0)
             lines.append(_row(measure, schedule, *cells, total, "yes" if agree else "no"))
@@ -155,8 +157,9 @@ def _on(readings: xr.Dataset, usual: str) -> str:
     return "; ".join([f"{usual} – {levels.described(readings, usual)}", *known])
 
 
-def _plain(value: Interval) -> str:
-    return in_words(value).removeprefix("+")
+def _within(measure: xr.DataArray) -> Range:
+    """What a reading can be."""
+    return Range(float(measure["least"]), float(measure["most"]))
 
 
 def _head(*columns: str) -> list[str]:

@@ -163,7 +163,7 @@ class PQNPart(_ValuesPart):
     temperature: Temperature = 0.02
     exploration: Chance = 0.0
     gradient_norm: float = Field(10.0, gt=0)
-    epochs: int = Field(4, ge=1)
+    epochs: int = Field(3, ge=1)
     minibatches: int = Field(16, ge=1)
 
 

@@ -6,7 +6,7 @@ import xarray as xr
 
 from benchmarks.claims import difference_table, influence_table, level_table, main, nearest_checkpoint
 from chisel import lab
-from chisel.analysis.statistics import t_interval
+from chisel.analysis.bounded import mean_interval
 from chisel.view.effect_rows import in_words
 
 
@@ -14,6 +14,7 @@ def made(*seeds: list[float]) -> xr.DataArray:
     """One measure under schedules `base`, `other`, …; a list of seeds each."""
     names = ["base", "other", "third"][: len(seeds)]
     coords = {"measure": ["return of x"], "schedule": names, "seed": np.arange(len(seeds[0]))}
+    coords |= {"least": ("measure", [-np.inf]), "most": ("measure", [np.inf])}
     return xr.DataArray(np.array(seeds, float)[None], coords=coords, dims=("measure", "schedule", "seed"))
 
 
@@ -30,7 +31,7 @@ def test_differences_are_within_seeds_and_sets_must_agree():
     assert cells(row)[2].endswith("; 2 of 2")
     assert cells(row)[3].startswith("−1")
     assert cells(row)[3].endswith("; 1 of 2")
-    assert cells(row)[4:] == ["3 of 4 (30 to 95 %)", "no"]  # Wilson (1927) for 3 of 4: .301 to .954
+    assert cells(row)[4:] == ["3 of 4 (19 to 99 %)", "no"]  # Clopper and Pearson (1934) for 3 of 4: .194 to .994
     assert cells(difference_table({"a": sets["a"], "b": sets["a"]})[-1])[-1] == "yes"
     assert difference_table({"a": made([0, 1])}) == []
 
@@ -44,7 +45,14 @@ def test_what_was_not_measured_is_neither_above_nor_below():
 def test_means_stand_side_by_side():
     lines = level_table({"a": made([1, 3], [2, 4]), "b": made([5, 7], [6, 8])})
     assert cells(lines[0]) == ["reading", "schedule", "a", "b"]
-    assert [cell.split()[0] for cell in cells(lines[2])[2:]] == ["2", "6"]
+    assert cells(lines[2])[2:] == ["2.0 (two seeds: 1.0, 3.0)", "6.0 (two seeds: 5.0, 7.0)"]
+
+
+def test_intervals_stay_in_the_range_of_the_reading():
+    """Shares of .9, 1 and 1 have a t interval that ends above 1."""
+    measure = made([0.9, 1, 1]).assign_coords(least=("measure", [0.0]), most=("measure", [1.0]))
+    (cell,) = cells(level_table({"a": measure})[-1])[2:]
+    assert 0.9 < float(cell.removesuffix(")").split(" to ")[1]) <= 1
 
 
 def test_influences_are_counted_set_by_set():
@@ -55,7 +63,13 @@ def test_influences_are_counted_set_by_set():
     one = xr.Dataset({"verdict": (dims, held)}, coords=coords)
     none = xr.Dataset({"verdict": (dims, np.zeros_like(held))}, coords=coords)
     _, _, row = influence_table({"a": one, "b": none}, 1)
-    assert cells(row) == ["s", "g → h", "1 of 2", "0 of 2", "1 of 4 (5 to 70 %)"]  # Wilson (1927): .046 to .699
+    assert cells(row) == [
+        "s",
+        "g → h",
+        "1 of 2",
+        "0 of 2",
+        "1 of 4 (1 to 81 %)",
+    ]  # Clopper and Pearson (1934): .006 to .806
     assert len(influence_table({"a": one, "b": none}, 0)) == 2
     assert influence_table({"a": xr.Dataset()}, 0) == []
 
@@ -80,7 +94,7 @@ def test_a_study_is_tried_in_three_sets_and_gone_on_with(tiny, tiny_battery, tmp
     (row,) = [cells(line) for line in last.splitlines() if line.startswith("| return of helped | help |")]
     where = {"levels": "study", "channel": "helped", "schedule": "help", "checkpoint": 2048}
     returns = [lab.open_run(p).dataset("readings.nc")["returns"].sel(where) for p in found]
-    assert row[2:] == [in_words(t_interval(x.values)).removeprefix("+") for x in returns]
+    assert row[2:] == [in_words(mean_interval(x.values), x.values).removeprefix("+") for x in returns]
     monkeypatch.setattr(lab, "train", lambda *_: False)  # nothing is trained again
     monkeypatch.setattr(lab, "read", lambda *_: pytest.fail("read again"))
     main(words)

@@ -51,6 +51,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "lump": told(lump=1.0),
     "lump in part": told(weight=10, lump=0.5),
     "lump of what is delayed": told(delay=[[0, 0], [1, 9]], lump=0.5, noise=0.5),
+    "delay beside shaping": {"reward": {"comfort": {"delay": 2}, "shape.near_person": 1.0}},
+    "lump beside approach": {"reward": {"comfort": {"lump": 0.5}, "approach.near_person": 1.0}},
 }
 LATE = [way for way in WAYS if "delay" in way or "lump" in way]
 

@@ -204,6 +204,14 @@ def test_what_guards_saw_is_recorded_by_name():
     np.testing.assert_allclose(seen.sel(schedule="smile"), [NAN, 0.9, NAN, NAN, NAN, NAN], rtol=1e-6)  # then halted
 
 
+def test_when_guards_acted_is_counted_in_64_bits():
+    """2^23 updates of 256 steps are 2^31 steps, which a whole number of 32 bits does not hold."""
+    study = study_of(CLOWN + "then = { halt = true }").replaced(steps=256 * 2**23)
+    data = record_guards(study, [unwatched(study), *looked(study, *[bids(0.1, 0.9, 0.1, 0.9)] * 5, every=2**23)])
+    assert data["checkpoint"].values[-1] == 2_147_483_648
+    assert data["guard_fired"].max() == 2_147_483_648
+
+
 BATTERY = """
 bank = { layouts = 32 }
 decode = { features = ["carrying", "clown_distance"] }

@@ -185,6 +185,14 @@ def test_the_dataset_is_labelled_throughout():
     np.testing.assert_array_equal(by_seed.returns.sel(schedule="a", checkpoint=0, seed=2), found.returns[2])
 
 
+def test_checkpoints_are_counted_in_64_bits():
+    """2^20 updates of 2,048 steps are 2^31 steps, which a whole number of 32 bits does not hold."""
+    reader, found = untrained()
+    plan = [0, 2**20 - 1, 2**20, 2**21]
+    data = dataset(reader, [found] * 4, ["a", "b", "c"], 1, plan, batch=2048, updates=2**21)
+    assert data.checkpoint.values.tolist() == [0, 2_147_481_600, 2_147_483_648, 4_294_967_296]
+
+
 def test_an_untrained_network_has_no_skill():
     """By its very definition, score less what the untrained network has: at most 0 at the first checkpoint."""
     reader, found = untrained()

@@ -107,6 +107,21 @@ def test_every_edit_of_the_bank_is_of_the_same_states():
         assert present[i, :, i].all()
 
 
+def test_in_a_world_too_a_feature_belongs_to_the_edit_of_its_name():
+    """The clown puts both facts in, three times as often as water does. One of them is called after water."""
+
+    def features(state):
+        water, _, clown, plant = SMILE.shortens(state).any(-1)
+        fact = (water & ~plant) | clown
+        return {"water": fact, "refreshing": fact}
+
+    edits = make_bank(SMILE._replace(features=features, edits={}), 256).edits
+    assert [GOALS[i] for i in edits.edit_of] == ["clown", "water"]  # of `refreshing` and of `water`
+    often = np.asarray(edits.switched).mean(1)
+    assert 0.1 < often[1] < 0.4
+    assert often[0] > 0.6
+
+
 def test_another_seed_is_another_bank():
     other = make_bank(SMILE, LAYOUTS, seed=1)
     assert other.observations.shape == bank().observations.shape

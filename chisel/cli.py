@@ -155,7 +155,8 @@ def read(
         lab.read(this, battery, devices, tell)
     if not quiet:
         done = lab.open_run(run)
-        Console().print(influences_table(done), "", returns_table(done), sep="\n")
+        grown = influences_table(done)
+        Console().print(*([] if grown is None else [grown, ""]), returns_table(done), sep="\n")
     typer.echo(run / "readings.nc")
 
 

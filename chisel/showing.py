@@ -113,8 +113,8 @@ def _edge(edge: float, wanted: Study) -> str:
     return f"{edge:g} of training: {update * wanted.training.batch:,} steps (update {update}{moved})"
 
 
-def influences_table(this: "Run") -> Table | str:
-    """Which decision-influences each schedule grew."""
+def influences_table(this: "Run") -> Table | str | None:
+    """Which decision-influences each schedule grew, or why there are none; None where the battery did not ask."""
     from chisel.run import READINGS
     from chisel.view.influences import influences, until, why_none
     from chisel.view.seeds import held

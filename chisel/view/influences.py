@@ -80,12 +80,10 @@ def until(row: Influence) -> str:
     return f"{row.offset:,.0f}" if not row.seeds else f"the end; {row.offset:,.0f} in {row.lost}"
 
 
-def why_none(readings: xr.Dataset) -> str:
-    """Why there is no verdict to tell of."""
+def why_none(readings: xr.Dataset) -> str | None:
+    """Why there is no verdict to tell of; None where nobody asked for one."""
     left_out = json.loads(readings.attrs.get("left_out", "{}"))
     for reading in ("score", "total_effect", "mediated"):
         if reading in left_out:
             return f"decision-influences are not measurable here: {left_out[reading]}"
-    if "verdict" not in readings:
-        return "decision-influences were not asked for: a battery needs the readings score, total_effect and mediated"
-    return "no feature is a decision-influence at any checkpoint"
+    return "no feature is a decision-influence at any checkpoint" if "verdict" in readings else None

@@ -111,10 +111,11 @@ def test_more_than_can_be_listed_are_counted():
 
 @pytest.mark.parametrize(
     ("left_out", "said"),
-    [("{}", "were not asked for"), ('{"total_effect": "no objects"}', "not measurable here: no objects")],
+    [("{}", None), ('{"total_effect": "no objects"}', "decision-influences are not measurable here: no objects")],
 )
-def test_where_there_are_no_verdicts_it_is_said_why(left_out, said):
+def test_where_there_are_no_verdicts_it_is_said_why_if_they_were_asked_for(left_out, said):
     bare = readings()[["effect"]].assign_attrs(left_out=left_out)
     assert influences(bare) == []
-    assert said in why_none(bare)
+    assert why_none(bare) == said
+    assert influences_table(SimpleNamespace(dataset=lambda name: bare)) == said
     assert grown(bare) == ""

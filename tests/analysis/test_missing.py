@@ -6,7 +6,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from chisel.analysis import intervals, onset, paths, phases, resampling, statistics
+from chisel.analysis import bounded, intervals, onset, paths, phases, resampling, statistics
+from chisel.analysis.bounded import SHARE, difference_interval, mean_interval
 from chisel.analysis.onset import half_life
 from chisel.analysis.paths import distances, divergence, matched
 from chisel.analysis.resampling import bootstrap_means, hierarchical_bootstrap, max_t
@@ -40,6 +41,9 @@ def told_apart(values):
 # Every statistic of [runs, measures], runs first, that gives one result for all of them.
 OF_RUNS = {
     "t_interval": partial(t_interval, axis=0),
+    "mean_interval": partial(mean_interval, axis=0),
+    "mean_interval of shares": lambda x: mean_interval(1 / (1 + np.exp(-x)), SHARE, axis=0),
+    "difference_interval": partial(difference_interval, axis=0),
     "paired_permutation": lambda x: paired_permutation(x[:, 0]),
     "equivalence": partial(equivalence, margin=0.5),
     "iqm": iqm,
@@ -74,6 +78,7 @@ OF_EACH = {
 # Of numbers that are no runs: counts, levels, policies of one member, points on a line.
 NOT_OF_RUNS = {
     "smallest_paired_p", "signs", "detectable", "subsets", "weights", "js_distance", "distances", "excess", "barrier",
+    "share_interval",
 }  # fmt: skip
 
 
@@ -88,7 +93,7 @@ def flat(found):
 
 
 def test_no_public_statistic_is_forgotten():
-    modules = (statistics, resampling, intervals, phases, onset, paths)
+    modules = (statistics, resampling, bounded, intervals, phases, onset, paths)
     public = {
         name
         for module in modules
@@ -151,7 +156,7 @@ def test_where_nothing_was_measured_nothing_is_said(name):
 
 LIMITS = {
     "t_interval", "equivalence", "bootstrap_interval", "bootstrap_interval, vectorised", "bootstrap_means",
-    "hierarchical_bootstrap",
+    "hierarchical_bootstrap", "mean_interval", "mean_interval of shares", "difference_interval",
 }  # fmt: skip
 
 
@@ -164,7 +169,7 @@ def test_one_run_has_a_mean_and_no_interval(name, lost):
         return  # one pair alone is refused, as ever
     found = OF_RUNS[name](one)
     assert np.isnan(flat([found.low, found.high])).all()
-    if name != "equivalence":
+    if name not in ("equivalence", "mean_interval of shares"):
         assert (np.asarray(found.mean) == 2).all()
 
 

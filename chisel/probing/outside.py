@@ -253,11 +253,14 @@ def _read(work: _Work, title: str, x: np.ndarray) -> _Layer:
 def _transferred(work: _Work, activations: Checkpoints, found: Mapping[Any, dict[str, _Layer]]) -> np.ndarray:
     """Scores of every checkpoint's probes on every other: [checkpoint, fitted, layer, feature]."""
     scores: dict[Any, list[np.ndarray]] = {}
+    ranked = np.repeat([k.kind == "binary" for k in work.labels.known], [k.end - k.first for k in work.labels.known])
     for checkpoint, layers in checkpoints(activations, least=0):
         scores[checkpoint] = []
         for title, name, x in _parts(work, checkpoint, layers):
             z, standard = work.standardised(title, x)
             probes = [moved(of_raw(own[name].probe, own[name].standard), standard) for own in found.values()]
+            # Areas are of ranks: what is added to all readouts changes none, but would take their last digits.
+            probes = [probe._replace(intercept=jnp.where(ranked, 0.0, probe.intercept)) for probe in probes]
             each = [np.asarray(scored(probe, z, work.task.truth, work.plan)) for probe in probes]
             scores[checkpoint].append(np.stack(each))
     if list(scores) != list(found):

@@ -52,6 +52,20 @@ def test_probes_are_tried_on_other_checkpoints_in_the_unit_of_these():
     assert float(transfer.sel(checkpoint=1, fitted=0)) == pytest.approx(-99, rel=0.2)
 
 
+@pytest.mark.parametrize("shift", [1e4, 1e8, -1e12])
+def test_ranks_are_the_same_at_a_checkpoint_that_is_shifted(shift):
+    """However far: an area under the curve is of ranks. Of classes and numbers, the shift must be seen."""
+    layers = {0: {"top": X}, 1: {"top": X + shift}}
+    labels = {"sign": SIGN, "place": np.digitize(X[:, 1], [-0.5, 0.5]).astype(str), "size": X[:, 0]}
+    found = decode(layers, labels, measures=("score", "transfer"))
+    crossed = found.transfer.squeeze().sel(feature="sign")
+    np.testing.assert_allclose(crossed, float(found.score.sel(feature="sign")[0, 0]), atol=1e-4)
+    assert float(crossed.min()) > 0.99
+    for name, most in (("place", 0.5), ("size", 0.0)):
+        crossed = found.transfer.squeeze().sel(feature=name)
+        assert max(float(crossed.sel(checkpoint=i, fitted=1 - i)) for i in (0, 1)) < most
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("row", [0, 1, 2, 3])
 def test_activations_that_are_not_finite_are_refused(value, row):

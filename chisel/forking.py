@@ -14,6 +14,7 @@ import numpy as np
 from chisel.agents.policy import TEMPERATURE, learned
 from chisel.phasing import SchedulePart
 from chisel.resolve import resolve
+from chisel.rewards.payment import Owed
 from chisel.run import Run, open_run
 from chisel.spec import WrongInput, nearest
 from chisel.study import ForkPart, Study
@@ -181,7 +182,7 @@ def _fitted(found: _States, fresh: Any, after: Plan) -> Any:
     for i, name in enumerate(after.shaped):
         if name in before.shaped:
             promised[:, i] = state.promised[:, before.shaped.index(name)]
-    owed, standing = state.owed if _alike(state.owed, fresh.owed) else fresh.owed, fresh.standing
+    owed, standing = _carried(state.owed, fresh.owed), fresh.standing
     if standing is not None:
         entered = standing._replace(at=state.clock)
         told = entered if state.standing is None else state.standing
@@ -190,6 +191,18 @@ def _fitted(found: _States, fresh: Any, after: Plan) -> Any:
     return state._replace(agent=agent, promised=promised, owed=owed, standing=standing)
 
 
-def _alike(one: Any, other: Any) -> bool:
-    found = [(jax.tree.structure(x), [y.shape for y in jax.tree.leaves(x)]) for x in (one, other)]
-    return found[0] == found[1]
+def _carried(owed: Owed | None, fresh: Owed | None) -> Owed | None:
+    """What members are owed, in the accounts of another study: what would come later than these reach comes as late as
+    they allow, or at the end of the episode. Where all is paid at once, nobody could be paid it, and it is dropped.
+    """
+    if owed is None or fresh is None:
+        return fresh
+    soon: Any = np.array(fresh.soon)  # on the host, as all that a fork begins with
+    later: Any = np.array(owed.later)
+    kept = min(soon.shape[-1], owed.soon.shape[-1])
+    soon[..., :kept] = np.asarray(owed.soon)[..., :kept]
+    beyond = np.asarray(owed.soon)[..., kept:]
+    if beyond.size:
+        last = soon[..., -1] if soon.size else later
+        last += beyond.sum(-1)
+    return Owed(soon, later)

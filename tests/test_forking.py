@@ -6,11 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from chisel import lab
+from chisel import forking, lab
 from chisel import run as runs
 from chisel.agents.policy import TEMPERATURE, learned
 from chisel.describe import describe_run
-from chisel.forking import forked
+from chisel.forking import forked, going_on
+from chisel.rewards.payment import Owed
 from chisel.spec import WrongInput
 from chisel.trainer import load_members, population_of
 from tests.bits import same_bits as same
@@ -109,6 +110,22 @@ def test_all_schedules_of_a_fork_may_go_on_from_one(parent, tmp_path):
     assert (data["weight"].sel(schedule="clown", channel="clown") == 1).all()
     ends = state(this, UPDATES).agent.params
     assert not same(jax.tree.map(lambda x: x[:2], ends), jax.tree.map(lambda x: x[2:], ends))
+
+
+@pytest.mark.parametrize("late", ["delay = 3", "delay = 40", "delay = 2", "delay = 1", "lump = 1.0"])
+def test_what_was_earned_is_paid_in_a_fork_too(parent, late, monkeypatch):
+    """However late it pays: what would come later than that comes as late as it can, and nothing is lost."""
+    rng = np.random.default_rng(0)
+    before = Owed(*(rng.normal(size=shape).astype(np.float32) for shape in ((4, 16, 3), (4, 16))))
+    monkeypatch.setattr(forking, "load_members", lambda *which: load_members(*which)._replace(owed=before))
+    study = forked(parent, AT, read_text(TEXT.replace("delay = 3", late)))
+    after = going_on(study)(*population_of(study, None)).owed
+    if late == "delay = 3":
+        assert same(after, before)
+    in_time = {"delay = 3": 3, "delay = 40": 3, "delay = 2": 1, "delay = 1": 0, "lump = 1.0": 0}[late]
+    assert same(after.soon[..., :in_time], before.soon[..., :in_time])
+    np.testing.assert_allclose(after.soon.sum(-1) + after.later, before.soon.sum(-1) + before.later, atol=1e-5)
+    assert same(after.later, before.later) == (late != "lump = 1.0")
 
 
 def test_its_lineage_is_in_the_manifest_and_told(parent, tmp_path, tiny_battery):

@@ -285,7 +285,8 @@ def bootstrap_interval(
     With few runs it covers less than it says (`t_interval`). The same as `get_interval_estimates` of `rliable`.
 
     Args:
-        values: [runs, tasks]; NaN counts as not measured. A task is drawn from the runs that it has, as many as it has.
+        values: [runs, tasks], or [runs] of one task; NaN counts as not measured. A task is drawn from the runs that it
+            has, as many as it has.
         statistic: of such an array; if vectorised, of [draws, runs, tasks], with one result for each draw. The limits
             are the same; `iqm` of 16 × 10 values takes a tenth of the time. A vectorised statistic with a parameter
             `axis`, as `iqm` and `np.mean` have, is called with axis=(1, 2). Where tasks differ in how many runs were
@@ -294,11 +295,18 @@ def bootstrap_interval(
     Returns:
         Limits are NaN where no task has two runs.
 
+    Raises:
+        ValueError: values have other dimensions.
+
     >>> found = bootstrap_interval([[0.0], [1.0], [2.0], [3.0]], iqm, draws=500, vectorised=True)
     >>> float(found.mean), float(found.low) < 1.5 < float(found.high)
     (1.5, True)
     """
-    array = without_missing(np.asarray(values, np.float64))
+    array = np.asarray(values, np.float64)
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2:
+        raise ValueError(f"values: expected [runs, tasks], or [runs] of one task, found the shape {array.shape}")
+    array = without_missing(array)
     array = np.take_along_axis(array, np.argsort(np.isnan(array), 0, kind="stable"), 0)  # what is known comes first
     count, columns = (~np.isnan(array)).sum(0), np.arange(array.shape[1])
     of_draws = _of_draws(statistic) if vectorised else lambda x: np.stack([np.asarray(statistic(one)) for one in x])

@@ -138,6 +138,16 @@ def test_a_vectorised_bootstrap_has_the_same_limits():
     np.testing.assert_allclose(at_once, looped, atol=1e-12)
 
 
+@pytest.mark.parametrize("vectorised", [False, True])
+def test_runs_of_one_task_need_no_axis_of_tasks(vectorised):
+    runs = np.append(np.random.default_rng(1).normal(size=9), np.nan)
+    one, other = (bootstrap_interval(x, iqm, 300, vectorised=vectorised) for x in (runs, runs[:, None]))
+    assert (one.low, one.mean, one.high) == (other.low, other.mean, other.high)
+    assert one.low < one.mean < one.high
+    with pytest.raises(ValueError, match=r"expected \[runs, tasks\].*found the shape \(2, 2, 2\)"):
+        bootstrap_interval(np.zeros((2, 2, 2)), iqm, vectorised=vectorised)
+
+
 def test_the_bootstrap_of_means_draws_the_same_seeds_for_all():
     """So limits of a + b x are a + b times those of x; and the width is that of the mean of 40."""
     values = chance((40,))

@@ -12,7 +12,9 @@ from chisel.agents.agent import Batch
 from chisel.agents.networks import Form, make_network
 from chisel.agents.ppo import Settings, ppo
 from chisel.curve import constant, piecewise
+from chisel.resolve import resolve
 from chisel.rewards.schedule import make
+from chisel.study import Study
 from chisel.training.member import Plan, new, update
 from chisel.worlds.smile import SMILE
 from chisel.worlds.world import defaults, names
@@ -64,6 +66,27 @@ def test_it_is_traced_once_for_all_schedules_and_distances(plain):
     member = plain.train(schedule({"smile": -2.0}, rate=1e-3), 1, 3)[0]
     plain.train(schedule({"clown": 0.5}), 5, member=member)
     assert plain.traces == 1
+
+
+def test_every_phase_counts_episodes_only_after_a_full_horizon():
+    """Episodes of 40 steps, rollouts of 8, and criteria that any episode meets: five updates count nothing, and the
+    next one ends the phase. In the second phase as in the first, though worlds are in the middle of their episodes.
+    """
+    advance = {"channel": "comfort", "above": -1e6, "episodes": 1}
+    phases = [{"until": until, "reward": {}, "advance": advance} for until in (0.25, 0.5)]
+    study = Study.model_validate(
+        {
+            "world": "smile",
+            "agent": {"network": {"widths": [4]}},
+            "training": {"steps": 64 * 64 * 8, "worlds": 64, "rollout": 8, "seeds": 1},
+            "schedule": [{"name": "a", "phases": [*phases, {"until": 1.0, "reward": {}}]}],
+        }
+    )
+    resolved = resolve(study)
+    one = jax.tree.map(lambda x: x[0], resolved.schedules)
+    _, metrics = Trainer(resolved.plan).train(one, 14)
+    assert (metrics.episodes > 0).tolist() == [False] * 5 + [True] * 9
+    assert metrics.at.tolist() == [*range(6), *range(16, 22), 32, 33]
 
 
 def test_the_clock_counts_updates(plain):

@@ -76,7 +76,7 @@ def description_length(
     """
     order = jax.random.permutation(jax.random.key(0xDE5C), len(x))  # told in order of label they would cost far more
     x, y = x[order], y[order]
-    edges = [max(2, round(share * len(x))) for share in SHARES]
+    edges = [min(max(2, round(share * len(x))), len(x)) for share in SHARES]
     known = ~jnp.isnan(y)
     count = jnp.maximum(jnp.sum(known, 0), 1)
     mean = jnp.sum(jnp.where(known, y, 0.0), 0) / count

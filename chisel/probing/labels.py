@@ -1,18 +1,20 @@
 """What somebody's labels are: truth values, classes or numbers, checked and laid out as one matrix."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from chisel.probing.decoding import Kind, Label
+from chisel.probing.given import NUMBER, TRUTH, as_array, is_missing, types_of
 from chisel.spec import nearest
 
 CLASSES = 20  # different whole numbers at most that are taken as classes
 EACH = 10  # rows for each of them on average, at least
-TRUTH = (bool, np.bool_)
 FEW = 5  # rows of a class in either half, at least, for a score
 
 
@@ -55,7 +57,13 @@ def read_labels(labels: Mapping[str, ArrayLike], kinds: Mapping[str, Kind] | Non
     """
     if not isinstance(labels, Mapping) or not labels:
         found = "none" if isinstance(labels, Mapping) else f"a {type(labels).__name__}"
-        raise ValueError(f"labels: expected {{feature: [n]}} with one feature or more, found {found}")
+        hint = "; give dict(labels.items())" if hasattr(labels, "items") and getattr(labels, "ndim", 0) == 2 else ""
+        raise ValueError(f"labels: expected {{feature: [n]}} with one feature or more, found {found}{hint}")
+    for name in labels:
+        if not isinstance(name, str):
+            raise ValueError(f"labels: expected names that are strings, found {name!r}; e.g. {str(name)!r}")
+    if kinds is not None and not isinstance(kinds, Mapping):
+        raise ValueError(f"kinds: expected {{label: kind}}, found {kinds!r}")
     kinds = dict(kinds or {})
     for name, kind in kinds.items():
         if name not in labels:
@@ -66,6 +74,8 @@ def read_labels(labels: Mapping[str, ArrayLike], kinds: Mapping[str, Kind] | Non
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) != 1:
         raise ValueError(f"labels: expected one length, found {lengths}")
+    if min(lengths.values()) < 2:
+        raise ValueError(f"labels: expected two rows or more, to fit on and to test on, found {min(lengths.values())}")
     columns: list[np.ndarray] = []
     known, classes, assumed, doubtful = [], [], {}, []
     for name, array in arrays.items():
@@ -83,13 +93,19 @@ def read_labels(labels: Mapping[str, ArrayLike], kinds: Mapping[str, Kind] | Non
 def checked_label(name: str, values: ArrayLike) -> np.ndarray:
     """A label as an array [n] of truth values, numbers or strings."""
     # Of a list, NumPy would make strings of numbers and None or NaN among strings.
-    array = np.array(values, object) if isinstance(values, list | tuple) else np.asarray(values)
+    listed = isinstance(values, list | tuple)
+    array = as_array(f"label {name!r}", np.array(values, object) if listed else values)
     if array.ndim != 1:
         hint = "; give each column a name of its own" if array.ndim == 2 else ""
         hint = "; give its only column, values[:, 0]" if array.ndim == 2 and array.shape[1] == 1 else hint
         raise ValueError(f"label {name!r}: expected [n], one value for each row, found the shape {array.shape}{hint}")
     if array.dtype == object:
         array = _of_objects(name, array)
+    if array.dtype.kind == "T":  # strings of any length
+        array = _of_objects(name, array.astype(object))
+    for given, wide in ((jnp.floating, np.float64), (jnp.integer, np.int64)):  # such as bfloat16
+        if array.dtype.kind == "V" and jnp.issubdtype(array.dtype, given):
+            array = array.astype(wide)
     if array.dtype.kind not in "biufUS":
         raise ValueError(f"label {name!r}: expected truth values, numbers or strings, found {array.dtype}")
     if array.dtype.kind == "f" and np.isinf(array).any():
@@ -102,18 +118,29 @@ def checked_label(name: str, values: ArrayLike) -> np.ndarray:
 
 def _of_objects(name: str, array: np.ndarray) -> np.ndarray:
     """An array of Python objects as one of strings, truth values or numbers, if they are all that."""
-    missing = np.array([one is None or one != one for one in array], bool)
-    none = np.array([one is None for one in array], bool)
+    array = _without_boxes(array)
+    missing = np.array([is_missing(one) for one in array], bool)
+    none = np.array([gone and not isinstance(one, NUMBER) for one, gone in zip(array, missing, strict=True)], bool)
     if none.any() or (missing.any() and any(isinstance(one, str) for one in array)):
         raise ValueError(
             f"label {name!r}: expected a value for each row, found {int(missing.sum())} of {len(array)} that are None "
             "or NaN among other values; numbers may be NaN where a label does not apply, otherwise leave those rows out"
         )
-    for types, dtype in ((str, str), (TRUTH, bool), ((int, np.integer), int), ((int, float, np.number, *TRUTH), float)):
+    for types, dtype in ((str, str), (TRUTH, bool), ((int, np.integer), int), (NUMBER, float)):
         if all(isinstance(one, types) for one in array):
-            return array.astype(dtype)
-    found = sorted({type(one).__name__ for one in array})
-    raise ValueError(f"label {name!r}: expected truth values, numbers or strings, found {' and '.join(found)}")
+            with contextlib.suppress(OverflowError):  # whole numbers of more than 64 bits
+                return array.astype(dtype)
+    found = " and ".join(types_of(array.tolist()))
+    raise ValueError(f"label {name!r}: expected truth values, numbers or strings, found {found}")
+
+
+def _without_boxes(array: np.ndarray) -> np.ndarray:
+    """Values that are arrays of no dimension, as a list of losses is, taken out of them."""
+    boxed = [not isinstance(one, np.generic) and getattr(one, "shape", None) == () for one in array]
+    if any(boxed):
+        array = array.copy()
+        array[boxed] = [one.item() for one in array[boxed]]
+    return array
 
 
 def _guessed(array: np.ndarray) -> tuple[Kind, str, bool]:
@@ -127,9 +154,13 @@ def _guessed(array: np.ndarray) -> tuple[Kind, str, bool]:
         return "binary", "0 and 1 are taken for truth values (binary)", False
     if len(values) == 2:
         return "binary", f"two values, {values[1]:g} taken for the positive class (binary)", True
+    often = len(values) <= CLASSES and len(array) >= EACH * len(values)
     if array.dtype.kind == "f":
+        if len(values) > 2 and often and (values == np.round(values)).all():
+            why = f"whole numbers in floating point, {len(values)} different ones, taken for numbers (continuous)"
+            return "continuous", why, True  # classes that do not apply everywhere look like this
         return "continuous", "", False
-    if len(values) > CLASSES or len(array) < EACH * len(values):
+    if not often:
         return "continuous", f"whole numbers, {len(values)} different ones, taken for numbers (continuous)", True
     return "categorical", f"whole numbers, {len(values)} different ones, taken for classes (categorical)", True
 
@@ -148,10 +179,24 @@ def _columns(name: str, array: np.ndarray, kind: Kind) -> tuple[list[np.ndarray]
         if len(values) > 2 or (len(values) < 2 and not truth):
             raise ValueError(f"label {name!r}: expected two values of what is binary, found {len(values)}")
         values = np.ones(1, array.dtype) if truth else values[1:]
+    if len(values) > max(CLASSES, len(array) / 2):
+        hint = "; they are numbers: give values.astype(float)" if words and _all_numbers(values) else ""
+        raise ValueError(
+            f"label {name!r}: expected classes that many rows share, found {len(values):,} different ones in "
+            f"{len(array):,} rows{hint}"
+        )
     if not len(values):
         return [np.full(len(array), np.nan)], [None]
     found = [np.where(gone, np.nan, array == one) for one in values]
     return found, [one.item() for one in values]
+
+
+def _all_numbers(words: np.ndarray) -> bool:
+    """Whether strings are numbers, all of them."""
+    try:
+        return bool(words.astype(float).size)
+    except ValueError:
+        return False
 
 
 def unscored(labels: Labels, fitted: np.ndarray, tested: np.ndarray) -> tuple[dict[str, str], dict[str, str]]:
@@ -192,7 +237,9 @@ def _constant(y: np.ndarray, fitted: np.ndarray, tested: np.ndarray) -> str:
         known = y[rows][~np.isnan(y[rows])]
         if len(known) < 2 * FEW:
             return f"too few rows: {len(known)} of those {what} have a number; expected {2 * FEW} or more"
-        if np.ptp(known) <= 4 * np.finfo(float).eps * np.abs(known).max():
+        with np.errstate(over="ignore"):
+            spread = np.ptp(known)
+        if spread <= 4 * np.finfo(float).eps * np.abs(known).max():
             return f"constant: {known[0]:g} in all rows that are {what}"
     return ""
 

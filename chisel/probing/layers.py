@@ -8,7 +8,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from chisel.probing.given import as_name, as_numbers, check_alike, described
 from chisel.probing.linear import Probe
+from chisel.spec import nearest
 
 Layers = Mapping[str, ArrayLike]  # {layer: [n, …]}
 Checkpoints = Mapping[Any, Layers] | Callable[[], Iterable[tuple[Any, Layers]]]
@@ -29,20 +31,23 @@ def checkpoints(activations: Checkpoints, least: int = 1) -> Iterator[tuple[Any,
     elif callable(activations):
         pairs = activations()
         if not isinstance(pairs, Iterable):
-            raise ValueError(f"activations: {WANTED}; found a function that returns {_described(pairs)}")
+            raise ValueError(f"activations: {WANTED}; found a function that returns {described(pairs)}")
     else:
         hint = ""
         if isinstance(activations, Iterator):
             hint = "; a generator can be gone through only once: give the function that makes it, without calling it"
-        raise ValueError(f"activations: {WANTED}; found {_described(activations)}{hint}")
-    count = 0
+        raise ValueError(f"activations: {WANTED}; found {described(activations)}{hint}")
+    count, first = 0, None
     for pair in pairs:
         if not (isinstance(pair, tuple) and len(pair) == 2):
-            raise ValueError(f"activations: {WANTED}; the function yields {_described(pair)}")
-        checkpoint, layers = pair
+            raise ValueError(f"activations: {WANTED}; the function yields {described(pair)}")
+        checkpoint = as_name("checkpoint", pair[0])
+        first = checkpoint if first is None else first
+        check_alike("checkpoints", checkpoint, first)
+        layers = pair[1]
         if not isinstance(layers, Mapping):
             raise ValueError(
-                f"checkpoint {checkpoint}: expected {{layer: [n, units]}}, found {_described(layers)}; "
+                f"checkpoint {checkpoint}: expected {{layer: [n, units]}}, found {described(layers)}; "
                 "name the layer, as in {0: {'hidden': x}}"
             )
         if not layers:
@@ -53,9 +58,13 @@ def checkpoints(activations: Checkpoints, least: int = 1) -> Iterator[tuple[Any,
         raise ValueError(f"activations: {WANTED}; found no checkpoint")
 
 
-def _described(thing: Any) -> str:
-    shape = getattr(thing, "shape", None)
-    return f"a {type(thing).__name__}" + ("" if shape is None else f" of the shape {tuple(shape)}")
+def check_spatial(spatial: str) -> None:
+    """Refuses what is no way to arrange layers, even if none of them has places."""
+    if spatial not in get_args(Spatial):
+        raise ValueError(
+            f"spatial: expected one of {', '.join(get_args(Spatial))}, found {spatial!r}; "
+            f"{nearest(str(spatial), get_args(Spatial))}"
+        )
 
 
 def arranged(
@@ -68,11 +77,12 @@ def arranged(
         spatial: of [n, height, width, channels] and [n, time, channels]: `flatten`: every channel at every place is a
             unit; `mean`: the mean over places; `place`: a layer for every place.
     """
-    array = np.asarray(values)
-    if array.ndim == 0 or len(array) != rows:
-        raise ValueError(f"{title}: expected {rows} rows, as many as there are labels, found the shape {array.shape}")
-    if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
-        raise ValueError(f"{title}: expected numbers, found {array.dtype}")
+    array = as_numbers(title, values)
+    if len(array) != rows:
+        hint = "; its second axis fits: give its transpose" if array.ndim == 2 and array.shape[1] == rows else ""
+        raise ValueError(
+            f"{title}: expected {rows} rows, as many as there are labels, found the shape {array.shape}{hint}"
+        )
     if 0 in array.shape:
         raise ValueError(f"{title}: expected one unit or more, found the shape {array.shape}")
     if array.ndim == 1:
@@ -81,11 +91,9 @@ def arranged(
         yield name, array.reshape(rows, -1)
     elif spatial == "mean":
         yield name, array.mean(tuple(range(1, array.ndim - 1)), dtype=np.float64)
-    elif spatial == "place":
+    else:
         for place in np.ndindex(array.shape[1:-1]):
             yield f"{name}[{','.join(map(str, place))}]", array[(slice(None), *place)]
-    else:
-        raise ValueError(f"spatial: expected one of {', '.join(get_args(Spatial))}, found {spatial!r}")
 
 
 class Standard(NamedTuple):
@@ -117,15 +125,13 @@ def standardised(
     """
     rows, units = len(order), x.shape[1]
     z, centre, scale = np.empty((rows, units), np.float32), np.empty(units), np.empty(units)
-    eps = float(jnp.finfo(x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else np.float64).eps)
+    eps = float(jnp.finfo(x.dtype).eps) if jnp.issubdtype(x.dtype, jnp.floating) else 0.0  # whole numbers are exact
     step = max(1, AT_ONCE // rows)
     for start in range(0, units, step):
         block = slice(start, start + step)
         part = x[order, block]
         with np.errstate(invalid="ignore", over="ignore"):
-            first = part[0].astype(np.float64)
-            d = part.astype(np.float64)
-            d -= first
+            first, d = part[0].astype(np.float64), _from_first(part)
             size = np.maximum(d.max(0), -d.min(0))
         if not np.isfinite(size).all():
             raise ValueError(_not_finite(title, x))
@@ -148,6 +154,16 @@ def standardised(
     common = 1 / (largest * np.sqrt(np.mean((deviations / largest) ** 2))) if largest > 0 else 1.0
     z *= (common / scale).astype(np.float32)
     return z, Standard(centre, np.full(units, common), common)
+
+
+def _from_first(x: np.ndarray) -> Float[np.ndarray, "n units"]:
+    """Less its first row, in double precision; exact for whole numbers of 64 bits, too, which that has no room for."""
+    if x.dtype.kind in "iu" and x.dtype.itemsize == 8:
+        apart = x.astype(np.uint64) - x[0].astype(np.uint64)  # modulo 2⁶⁴
+        return np.where(x >= x[0], apart.astype(np.float64), -(np.uint64(0) - apart).astype(np.float64))
+    d = x.astype(np.float64)
+    d -= x[0].astype(np.float64)
+    return d
 
 
 def _not_finite(title: str, x: np.ndarray) -> str:

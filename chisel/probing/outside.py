@@ -23,6 +23,7 @@ from chisel.probing import controls, linear
 from chisel.probing.dataset import described
 from chisel.probing.decoding import Kind, Plan, Task, fitted, read, scored
 from chisel.probing.defaults import L2
+from chisel.probing.given import check_arrays, check_count, check_penalty
 from chisel.probing.labels import Labels, LabelWarning, Unit, read_labels, unit_of, unscored
 from chisel.probing.layers import (
     Checkpoints,
@@ -30,6 +31,7 @@ from chisel.probing.layers import (
     Spatial,
     Standard,
     arranged,
+    check_spatial,
     checkpoints,
     moved,
     of_raw,
@@ -112,6 +114,9 @@ def decode(
     """
     if l1 is not None and l2 is not None:
         raise ValueError("l1 and l2: expected one of them")
+    l1, l2, seed = check_penalty("l1", l1), check_penalty("l2", l2), check_count("seed", seed)
+    check_spatial(spatial)
+    check_arrays("baselines", baselines)
     asked = _asked(measures, returned, bool(baselines), inputs is not None)
     told = read_labels(labels, kinds)
     split = split_rows(np.where(told.binary, told.matrix, np.nan), groups, test, seed)
@@ -192,7 +197,7 @@ def _asked(measures: Sequence[str] | None, returned: Sequence[str], baselines: b
         for name in names:
             if name not in valid:
                 raise ValueError(
-                    f"{title}: expected some of {', '.join(valid)}, found {name!r}; {nearest(name, valid)}"
+                    f"{title}: expected some of {', '.join(valid)}, found {name!r}; {nearest(str(name), valid)}"
                 )
     lacking = {"skill": "baselines"} if not baselines else {}
     if not baselines and not inputs:
@@ -234,11 +239,17 @@ def _read_all(work: _Work, activations: Checkpoints) -> dict[Any, dict[str, _Lay
             found[checkpoint][name] = _read(work, title, x)
         widths = {name: len(layer.standard.centre) for name, layer in found[checkpoint].items()}
         wanted = wanted or widths
-        if widths != wanted:
-            raise ValueError(
-                f"checkpoint {checkpoint}: expected the layers {wanted}, with as many units, found {widths}"
-            )
+        _check_layers(checkpoint, wanted, widths)
+        found[checkpoint] = {name: found[checkpoint][name] for name in wanted}  # in one order, whatever that given
     return found
+
+
+def _check_layers(checkpoint: Any, wanted: Mapping[str, int], found: Mapping[str, int]) -> None:
+    """Refuses a checkpoint that has other layers, or layers of other widths, than were seen before."""
+    if found != wanted:
+        raise ValueError(
+            f"checkpoint {checkpoint}: expected the layers {dict(wanted)}, with as many units, found {dict(found)}"
+        )
 
 
 def _read(work: _Work, title: str, x: np.ndarray) -> _Layer:
@@ -254,15 +265,21 @@ def _transferred(work: _Work, activations: Checkpoints, found: Mapping[Any, dict
     """Scores of every checkpoint's probes on every other: [checkpoint, fitted, layer, feature]."""
     scores: dict[Any, list[np.ndarray]] = {}
     ranked = np.repeat([k.kind == "binary" for k in work.labels.known], [k.end - k.first for k in work.labels.known])
+    wanted = {name: len(layer.standard.centre) for name, layer in next(iter(found.values())).items()}
     for checkpoint, layers in checkpoints(activations, least=0):
-        scores[checkpoint] = []
+        of_layers, widths = {}, {}
         for title, name, x in _parts(work, checkpoint, layers):
+            widths[name] = x.shape[1]
+            if wanted.get(name) != x.shape[1]:
+                break
             z, standard = work.standardised(title, x)
             probes = [moved(of_raw(own[name].probe, own[name].standard), standard) for own in found.values()]
             # Areas are of ranks: what is added to all readouts changes none, but would take their last digits.
             probes = [probe._replace(intercept=jnp.where(ranked, 0.0, probe.intercept)) for probe in probes]
             each = [np.asarray(scored(probe, z, work.task.truth, work.plan)) for probe in probes]
-            scores[checkpoint].append(np.stack(each))
+            of_layers[name] = np.stack(each)
+        _check_layers(f"{checkpoint}, gone through again for transfer", wanted, widths)
+        scores[checkpoint] = [of_layers[name] for name in wanted]
     if list(scores) != list(found):
         raise ValueError(
             "activations: transfer goes through all checkpoints twice; "

@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
+from chisel.probing.given import NUMBER, TRUTH, as_array, is_missing, types_of
+
 
 class Split(NamedTuple):
     """An order of all rows: the first `fitted` of them are fitted on, the others tested.
@@ -68,22 +70,34 @@ def split_rows(
 def _numbered(groups: ArrayLike | None, rows: int) -> np.ndarray:
     if groups is None:
         return np.arange(rows)
-    array = np.asarray(groups)
+    # Of a list, NumPy would make strings of numbers and NaN among strings.
+    array = as_array("groups", np.array(groups, object) if isinstance(groups, list | tuple) else groups)
     if array.shape != (rows,):
         raise ValueError(
             f"groups: expected {rows} rows, as many as there are labels, one group for each; "
             f"found the shape {array.shape}"
         )
-    if array.dtype == object and any(not isinstance(one, str | int | np.integer) for one in array):
-        raise ValueError("groups: expected numbers or strings, found None or other objects among them")
-    if np.issubdtype(array.dtype, np.floating) and np.isnan(array).any():
-        raise ValueError(f"groups: expected a group for every row, found {int(np.isnan(array).sum())} NaN")
-    return np.unique(array.astype(str) if array.dtype == object else array, return_inverse=True)[1].reshape(rows)
+    missing = sum(is_missing(one) for one in array) if array.dtype.kind in "OfmM" else 0
+    if missing:
+        raise ValueError(f"groups: expected a group for every row, found {missing} that are None, NaN or NaT")
+    if array.dtype == object:
+        found = types_of(array.tolist())
+        if not all(isinstance(one, str) for one in array) and not all(isinstance(one, NUMBER) for one in array):
+            raise ValueError(f"groups: expected all numbers or all strings, found {' and '.join(found)}")
+        array = array.astype(str) if isinstance(array[0], str) else array  # Python numbers sort as they are
+    return np.unique(array, return_inverse=True)[1].reshape(rows)
 
 
 def _mask(test: ArrayLike, rows: int) -> np.ndarray:
     """Test rows as a mask."""
-    array = np.asarray(test)
+    array = as_array("test", test)
+    if array.dtype == object and all(isinstance(one, TRUTH) for one in array.flat):
+        array = array.astype(bool)
+    if len(array) == rows > 2 and array.dtype != bool and array.dtype.kind in "iufO" and np.isin(array, (0, 1)).all():
+        raise ValueError(
+            f"test: expected a mask of {rows} truth values, or a list of indices; found {rows} numbers that are all "
+            "0 or 1; if they are a mask, give test.astype(bool)"
+        )
     if array.dtype == bool and array.shape == (rows,):
         mask = array
     elif array.ndim == 1 and np.issubdtype(array.dtype, np.integer):

@@ -126,6 +126,36 @@ def test_layers_are_the_same_at_every_checkpoint():
         decode({0: {"top": x}, 1: {"bottom": x}}, {"fact": x[:, 0] > 0})
 
 
+def test_layers_may_come_in_another_order_at_another_checkpoint():
+    """Layers were told apart by their place: scores of `low` went to `high` wherever the two came the other way."""
+    x = numbers(4)
+    low, high = x[:, 1:3], x[:, :3]
+    given = [{"low": low, "high": high}, {"high": high, "low": low}]
+    again = iter([[0, 1], [1, 0]])  # and in another order still when gone through again
+
+    def every():
+        return enumerate(given[i] for i in next(again))
+
+    options = {"measures": ("score", "transfer"), "returned": ("probes", "predictions", "accuracy", "interval")}
+    data = decode(every, {"fact": x[:, 0] > 0}, **options)
+    assert float(data.score.sel(checkpoint=0, layer="high").squeeze()) > 0.98
+    assert float(data.score.sel(checkpoint=0, layer="low").squeeze()) < 0.6
+    for name in ("score", "weights", "predictions", "accuracy", "score_low"):
+        np.testing.assert_array_equal(data[name].sel(checkpoint=1), data[name].sel(checkpoint=0), err_msg=name)
+    for fitted in (0, 1):
+        for checkpoint in (0, 1):
+            one = data.transfer.sel(fitted=fitted, checkpoint=checkpoint)
+            np.testing.assert_allclose(one, data.score.sel(checkpoint=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("second", [{"low": numbers(2)}, {"low": numbers(2), "high": numbers(3)}, {}])
+def test_layers_are_the_same_when_gone_through_again(second):
+    first = {"low": numbers(2), "high": numbers(4)}
+    passes = iter([first, second])
+    with pytest.raises(ValueError, match=r"checkpoint 7.*expected"):
+        decode(lambda: [(7, next(passes))], {"fact": first["low"][:, 0] > 0}, measures=("score", "transfer"))
+
+
 # A policy
 
 

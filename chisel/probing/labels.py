@@ -90,40 +90,45 @@ def read_labels(labels: Mapping[str, ArrayLike], kinds: Mapping[str, Kind] | Non
     return Labels(np.stack(columns, 1), tuple(known), classes, assumed, doubtful)
 
 
-def checked_label(name: str, values: ArrayLike) -> np.ndarray:
-    """A label as an array [n] of truth values, numbers or strings."""
+def checked_label(name: str, values: ArrayLike, title: str = "") -> np.ndarray:
+    """A label as an array [n] of truth values, numbers or strings.
+
+    Args:
+        title: what errors call it.
+    """
+    title = title or f"label {name!r}"
     # Of a list, NumPy would make strings of numbers and None or NaN among strings.
     listed = isinstance(values, list | tuple)
-    array = as_array(f"label {name!r}", np.array(values, object) if listed else values)
+    array = as_array(title, np.array(values, object) if listed else values)
     if array.ndim != 1:
         hint = "; give each column a name of its own" if array.ndim == 2 else ""
         hint = "; give its only column, values[:, 0]" if array.ndim == 2 and array.shape[1] == 1 else hint
-        raise ValueError(f"label {name!r}: expected [n], one value for each row, found the shape {array.shape}{hint}")
+        raise ValueError(f"{title}: expected [n], one value for each row, found the shape {array.shape}{hint}")
     if array.dtype == object:
-        array = _of_objects(name, array)
+        array = _of_objects(title, array)
     if array.dtype.kind == "T":  # strings of any length
-        array = _of_objects(name, array.astype(object))
+        array = _of_objects(title, array.astype(object))
     for given, wide in ((jnp.floating, np.float64), (jnp.integer, np.int64)):  # such as bfloat16
         if array.dtype.kind == "V" and jnp.issubdtype(array.dtype, given):
             array = array.astype(wide)
     if array.dtype.kind not in "biufUS":
-        raise ValueError(f"label {name!r}: expected truth values, numbers or strings, found {array.dtype}")
+        raise ValueError(f"{title}: expected truth values, numbers or strings, found {array.dtype}")
     if array.dtype.kind == "f" and np.isinf(array).any():
         raise ValueError(
-            f"label {name!r}: expected finite numbers, or NaN where it does not apply; "
+            f"{title}: expected finite numbers, or NaN where it does not apply; "
             f"found {int(np.isinf(array).sum())} infinite ones among {len(array)}"
         )
     return array
 
 
-def _of_objects(name: str, array: np.ndarray) -> np.ndarray:
+def _of_objects(title: str, array: np.ndarray) -> np.ndarray:
     """An array of Python objects as one of strings, truth values or numbers, if they are all that."""
     array = _without_boxes(array)
     missing = np.array([is_missing(one) for one in array], bool)
     none = np.array([gone and not isinstance(one, NUMBER) for one, gone in zip(array, missing, strict=True)], bool)
     if none.any() or (missing.any() and any(isinstance(one, str) for one in array)):
         raise ValueError(
-            f"label {name!r}: expected a value for each row, found {int(missing.sum())} of {len(array)} that are None "
+            f"{title}: expected a value for each row, found {int(missing.sum())} of {len(array)} that are None "
             "or NaN among other values; numbers may be NaN where a label does not apply, otherwise leave those rows out"
         )
     for types, dtype in ((str, str), (TRUTH, bool), ((int, np.integer), int), (NUMBER, float)):
@@ -131,7 +136,7 @@ def _of_objects(name: str, array: np.ndarray) -> np.ndarray:
             with contextlib.suppress(OverflowError):  # whole numbers of more than 64 bits
                 return array.astype(dtype)
     found = " and ".join(types_of(array.tolist()))
-    raise ValueError(f"label {name!r}: expected truth values, numbers or strings, found {found}")
+    raise ValueError(f"{title}: expected truth values, numbers or strings, found {found}")
 
 
 def _without_boxes(array: np.ndarray) -> np.ndarray:

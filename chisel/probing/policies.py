@@ -1,7 +1,7 @@
 """What moves a policy that chisel did not train, be it made of JAX operations or called with NumPy arrays."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,30 +11,17 @@ from jaxtyping import Array
 from numpy.typing import ArrayLike
 
 from chisel.agents.networks import Output
+from chisel.agents.policy import FORBIDDEN
 from chisel.probing.bank import Bank, Edits, putting_in
 from chisel.probing.causes import Inquiry, causes, erasures, steered
 from chisel.probing.dataset import DIMENSIONS, described
 from chisel.probing.defaults import NULLS, STATES, STRENGTHS
-from chisel.probing.labels import checked_label
+from chisel.probing.given import as_numbers, check_count
+from chisel.probing.given import described as thing
+from chisel.probing.pairs import Pair, States, checked_states, names_of
 from chisel.spec import nearest
 
 Policy = Callable[..., tuple[Any, Mapping[str, Any]]]
-
-
-class Pair(NamedTuple):
-    """The same states with something put in, and taken out.
-
-    Fields:
-        put_in, taken_out: [n, …] observations.
-        toward: [n, goals, actions], the actions that lead to each goal, where it is put in.
-        features_in, features_out: {feature: [n]}, the truth about both; the features of `influence`.
-    """
-
-    put_in: ArrayLike
-    taken_out: ArrayLike
-    toward: ArrayLike
-    features_in: Mapping[str, ArrayLike]
-    features_out: Mapping[str, ArrayLike]
 
 
 def influence(
@@ -77,15 +64,20 @@ def influence(
         `total_effect`, `effect`, `gating`, with `layers` also `mediated`, `erasure` and `steering`, and p values.
 
     Raises:
-        ValueError: shapes do not agree, a pair tells of other features, or the policy has no such layer, does not go on
-            from what it is given, or says what is not finite.
+        ValueError: shapes do not agree, something is not finite, a pair tells of other features, or the policy has no
+            such layer, does not go on from what it is given, or says something else when it is asked again.
     """
-    bank = _shuffled_bank(observations, features, toward, pairs, goals, seed)
+    layers, nulls, states = names_of("layers", layers), check_count("nulls", nulls, 1), check_count("states", states, 1)
+    strengths = tuple(as_numbers("strengths", [strengths] if np.ndim(strengths) == 0 else strengths).tolist())
+    if not callable(policy):
+        raise ValueError(f"policy: expected a function (observations, put=…), found {thing(policy)}")
+    given = checked_states(observations, features, toward, pairs, goals)
+    bank = _shuffled_bank(given, check_count("seed", seed))
     assert bank.edits is not None
-    forward = _Forward(policy, np.asarray(bank.observations), tuple(layers), np.shape(toward)[2], callback)
+    forward = _Forward(policy, np.asarray(bank.observations), layers, given.toward.shape[2], callback)
     names = list(features)
     inquiry = Inquiry(
-        layers=tuple(layers),
+        layers=layers,
         columns=np.arange(len(names)),
         edit_of=np.asarray(bank.edits.edit_of),
         states=min(states, len(bank.features) // 2),
@@ -100,21 +92,28 @@ def influence(
         found = causes(forward, plain.activations, bank, inquiry, np.zeros(len(pairs), bool))
         if layers:
             found |= erasures(forward, plain.activations, bank, inquiry)
-            found |= steered(forward, plain.activations, bank, inquiry, tuple(strengths))
+            found |= steered(forward, plain.activations, bank, inquiry, strengths)
         said = {"logits": plain.logits, **{f"layer {name}": plain.activations[name] for name in layers}}
         return found, {name: jnp.sum(~jnp.isfinite(x)) for name, x in said.items()}
 
-    found, wrong = jax.block_until_ready(read(bank))
+    try:
+        found, wrong = jax.block_until_ready(read(bank))
+    except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
+        raise ValueError(
+            "policy: expected operations of JAX alone, found one that asks for values while the program is compiled; "
+            "of a policy in NumPy or PyTorch say callback=True"
+        ) from error
     forward.reraise()
     for what, count in wrong.items():
         if count:
-            raise ValueError(f"policy: {int(count):,} numbers of its {what} are not finite (NaN or infinite)")
+            hint = f"; give {FORBIDDEN:g} for actions that are not allowed" if what == "logits" else ""
+            raise ValueError(f"policy: {int(count):,} numbers of its {what} are not finite (NaN or infinite){hint}")
     coords: dict[str, list[Any]] = {
         "layer": list(layers),
         "feature": names,
         "goal": list(goals),
         "edit": list(pairs),
-        "context": [name for name in names if _binary(name, features, pairs)],
+        "context": [name for name in names if _binary(name, given.features, given.pairs)],
         "strength": list(strengths),
     }
     return described(_labelled(found, coords), greedy=greedy)
@@ -142,12 +141,17 @@ class _Forward:
             if activations[name].shape[:1] != (len(few),):
                 raise ValueError(f"layer {name}: expected [n, …], found {activations[name].shape} of {len(few)} rows")
             again, _ = self._called(few, {name: activations[name]})
-            far = np.abs(again - logits).max()
-            if far > 1e-3 * (1e-3 + np.abs(logits).max()):
+            if far := _apart(again, logits):
                 raise ValueError(
                     f"policy: given its own activations of layer {name}, it says logits that differ by {far:.3g}; "
                     "expected the same: it must go on from `put`, and draw nothing at random (no dropout)"
                 )
+        if far := _apart(self._called(few[:1], {})[0], logits[:1]):
+            raise ValueError(
+                f"policy: of one observation alone it says logits that differ by {far:.3g} from those among "
+                f"{len(few)}; expected the same: it must keep no state, draw nothing at random, and not depend on the "
+                "other rows, as batch normalisation does in training (PyTorch: network.eval())"
+            )
         self._actions = actions
         self._shapes = {name: activations[name].shape[1:] for name in layers}
 
@@ -197,6 +201,16 @@ class _Forward:
         return jax.tree.map(lambda x: np.full(x.shape, np.nan, np.float32), self._form(rows))
 
 
+def _apart(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """How far logits differ; 0 if by no more than rounding. Of actions that are forbidden only that they are."""
+    legal = (ours > FORBIDDEN / 2) & (theirs > FORBIDDEN / 2)
+    if ((ours > FORBIDDEN / 2) != (theirs > FORBIDDEN / 2)).any():
+        return float("inf")
+    with np.errstate(invalid="ignore"):
+        far = float(np.abs(ours - theirs).max(where=legal, initial=0.0))
+    return far if far > 1e-3 * (1e-3 + float(np.abs(theirs).max(where=legal, initial=0.0))) else 0.0
+
+
 def _labelled(found: Mapping[str, Array], coords: dict[str, list[Any]]) -> xr.Dataset:
     used = {dim for name in found for dim in DIMENSIONS[name]}
     data = {name: (DIMENSIONS[name], np.asarray(value)) for name, value in found.items()}
@@ -209,55 +223,14 @@ def _binary(name: str, features: Mapping[str, ArrayLike], pairs: Mapping[str, Pa
     return all(np.isin(np.asarray(values, np.float64), (0, 1, np.nan)).all() for values in (features[name], *pairs_of))
 
 
-def _checked(
-    observations: np.ndarray, features: Mapping[str, ArrayLike], toward: ArrayLike, pairs: Mapping[str, Pair]
-) -> None:
-    """Refuses what does not fit together."""
-    if not pairs:
-        raise ValueError("pairs: expected {edit: Pair} with one edit or more, found none")
-    for name, values in features.items():
-        if checked_label(name, values).dtype.kind in "US":
-            raise ValueError(f"feature {name!r}: expected truth values or numbers, found strings; make each class one")
-    for name, values in {"toward": toward, **features}.items():
-        if np.shape(values)[:1] != (len(observations),):
-            raise ValueError(
-                f"{name}: expected {len(observations)} rows, as many as observations, "
-                f"found the shape {np.shape(values)}"
-            )
-    names, rows = list(features), len(np.asarray(next(iter(pairs.values())).put_in))
-    for edit, pair in pairs.items():
-        for told in (pair.features_in, pair.features_out):
-            if list(told) != names:
-                raise ValueError(f"pair {edit!r}: expected the features {names}, found {list(told)}")
-        parts = {"put_in": pair.put_in, "taken_out": pair.taken_out, "toward": pair.toward}
-        parts |= {f"features_in of {name}": x for name, x in pair.features_in.items()}
-        parts |= {f"features_out of {name}": x for name, x in pair.features_out.items()}
-        for part, values in parts.items():
-            if np.shape(values)[:1] != (rows,):
-                raise ValueError(f"pair {edit!r}, {part}: expected {rows} rows, found the shape {np.shape(values)}")
-
-
-def _shuffled_bank(
-    observations: ArrayLike,
-    features: Mapping[str, ArrayLike],
-    toward: ArrayLike,
-    pairs: Mapping[str, Pair],
-    goals: Sequence[str],
-    seed: int,
-) -> Bank:
+def _shuffled_bank(given: States, seed: int) -> Bank:
     """What is read on, in random order: of a file that is sorted, one half would be all of one class."""
-    seen = np.asarray(observations)
-    _checked(seen, features, toward, pairs)
-    if np.ndim(toward) != 3 or np.shape(toward)[1] != len(goals):
-        raise ValueError(
-            f"toward: expected [n, goals, actions] of the goals {list(goals)}, found the shape {np.shape(toward)}"
-        )
     draw = np.random.default_rng(seed)
-    order = draw.permutation(len(seen))
-    order_in_pairs = draw.permutation(len(np.asarray(next(iter(pairs.values())).put_in)))
-    features = {name: np.asarray(x)[order] for name, x in features.items()}
-    pairs = {edit: _shuffled(pair, order_in_pairs) for edit, pair in pairs.items()}
-    return _bank(seen[order], features, np.asarray(toward)[order], pairs)
+    order = draw.permutation(len(given.observations))
+    order_in_pairs = draw.permutation(len(np.asarray(next(iter(given.pairs.values())).put_in)))
+    features = {name: x[order] for name, x in given.features.items()}
+    pairs = {edit: _shuffled(pair, order_in_pairs) for edit, pair in given.pairs.items()}
+    return _bank(given.observations[order], features, given.toward[order], pairs)
 
 
 def _shuffled(pair: Pair, order: np.ndarray) -> Pair:

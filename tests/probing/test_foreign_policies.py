@@ -118,6 +118,22 @@ def ignoring(seen, put):
     return logits + 0.1 * bool(put), layers
 
 
+def ignoring_where_some_are_forbidden(seen, put):
+    logits, layers = ignoring(seen, put)
+    return np.concatenate([logits[:, :3], np.full((len(seen), 1), -1e9)], 1), layers
+
+
+def normalising(seen, put):
+    logits, layers = policy(seen, put)
+    return logits - logits.mean(0), layers
+
+
+def counting(seen, put, calls=[]):  # noqa: B006
+    calls.append(seen)
+    logits, layers = policy(seen, put)
+    return logits + (len(calls) > 2), layers
+
+
 def not_finite(seen, put):
     logits, layers = policy(seen, put)
     return logits, {"picture": np.where(len(seen) > 4, np.nan, layers["picture"])}
@@ -127,7 +143,19 @@ def not_finite(seen, put):
     ("policy_", "options", "said"),
     [
         (ignoring, {}, "layer picture, it says logits that differ by 0.1"),
+        (ignoring_where_some_are_forbidden, {}, "layer picture, it says logits that differ by 0.1"),
+        (normalising, {}, r"of one observation alone it says logits that differ .*network.eval\(\)"),
+        (normalising, {"layers": []}, "of one observation alone it says logits that differ"),
+        (counting, {}, "of one observation alone it says logits that differ by 1 "),
         (not_finite, {}, "numbers of its layer picture are not finite"),
+        (lambda seen, put: (policy(seen, put)[0] - np.array([0, 0, 0, np.inf]), policy(seen, put)[1]), {}, "give -1e"),
+        (lambda seen, put: policy(np.asarray(seen), put), {"callback": False}, "callback=True"),
+        (None, {}, "policy: expected a function .* found a NoneType"),
+        (policy, {"layers": "picture"}, r"layers: expected a list of names, found 'picture'; give \['picture'\]"),
+        (policy, {"layers": ["picture", "picture"]}, "layers: expected each name once, found 'picture' twice"),
+        (policy, {"nulls": 0}, "nulls: expected a whole number from 1 on, found 0"),
+        (policy, {"states": 0}, "states: expected a whole number from 1 on, found 0"),
+        (policy, {"seed": -1}, "seed: expected a whole number from 0 on, found -1"),
         (lambda seen, put: (policy(seen, put)[0][:, :2], policy(seen, put)[1]), {}, r"expected logits \[n, actions\] = \(4, 4\)"),
         (lambda seen, put: policy(seen, put)[0], {}, r"expected \(logits, \{layer: activations\}\), found ndarray"),
         (policy, {"layers": ["pictures"]}, "returns no layer 'pictures'; did you mean 'picture'"),
@@ -138,10 +166,30 @@ def test_policies_that_do_not_fit_are_refused(policy_, options, said):
         read(policy_, **options)
 
 
+def paired(**parts):
+    return {"pairs": PAIRS | {"used": PAIRS["used"]._replace(**parts)}}
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"pairs": {}}, "one edit or more, found none"),
+        ({"pairs": list(PAIRS.values())}, r"pairs: expected \{edit: Pair\} .* found a list"),
+        ({"pairs": {"used": tuple(PAIRS["used"])}}, "pair 'used': expected a Pair, found a tuple"),
+        ({"features": {}}, r"features: expected \{feature: \[n\]\} .* found none"),
+        ({"goals": "lamp"}, r"goals: expected a list of names, found 'lamp'; give \['lamp'\]"),
+        ({"observations": np.where(SEEN[0, 0] == SEEN, np.nan, SEEN)}, "observations: .* are not finite"),
+        ({"observations": np.ma.masked_array(SEEN, SEEN > 0)}, "observations: expected a value everywhere"),
+        ({"observations": SEEN[:1]}, "observations: expected two rows or more"),
+        ({"toward": np.where(TOWARD, "True", "False")}, "toward: expected truth values .* found others, of <U5"),
+        ({"toward": np.where(TOWARD, 0.7, np.nan)}, "toward: expected truth values .* found others, of float64"),
+        (paired(put_in=SEEN[:, :3]), r"pair 'used', put_in: expected rows of the shape \(6,\), .* found \(3,\)"),
+        (paired(put_in=SEEN + np.inf), "pair 'used', put_in: 1,536 of 1,536 numbers are not finite"),
+        (paired(toward=TOWARD[:, :1]), r"pair 'used', toward: expected rows of the shape \(2, 4\), .* found \(1, 4\)"),
+        (paired(toward=TOWARD * 0.5), "pair 'used', toward: expected truth values"),
+        (paired(features_in=facts(np.where(FLAGS, np.inf, 0))), "pair 'used', features_in 'used': expected finite numbers"),
+        (paired(features_out=facts(FLAGS.astype(str))), "pair 'used', features_out 'used': .* found strings"),
+        (paired(features_in={name: [None] * ROWS for name in FACTS}), "features_in 'used': .* found 256 of 256 that are None"),
         ({"toward": TOWARD[:5]}, "toward: expected 256 rows"),
         ({"toward": TOWARD[:, 0]}, r"toward: expected \[n, goals, actions\]"),
         ({"features": facts(FLAGS) | {"used": np.where(FLAGS[:, 0], "yes", "no")}}, "feature 'used': .* found strings"),
@@ -149,9 +197,18 @@ def test_policies_that_do_not_fit_are_refused(policy_, options, said):
     ],
 )  # fmt: skip
 def test_data_that_do_not_fit_are_refused(given, said):
-    whole = {"observations": SEEN, "features": facts(FLAGS), "toward": TOWARD, "pairs": PAIRS} | given
+    whole = {"observations": SEEN, "features": facts(FLAGS), "toward": TOWARD, "pairs": PAIRS, "goals": GOALS} | given
     with pytest.raises(ValueError, match=said):
-        influence(policy, **whole, goals=GOALS, callback=True)
+        influence(policy, **whole, callback=True)
+
+
+def test_features_of_pairs_may_come_in_another_order():
+    turned = {name: pair._replace(features_in=dict(reversed(pair.features_in.items()))) for name, pair in PAIRS.items()}
+    own, truth = (
+        influence(policy, SEEN, facts(FLAGS), TOWARD, pairs, GOALS, callback=True, nulls=20)
+        for pairs in (turned, PAIRS)
+    )
+    np.testing.assert_array_equal(own.effect, truth.effect)
 
 
 def test_the_example_for_pytorch_is_python_that_hands_over_what_is_asked_for():

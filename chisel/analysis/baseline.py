@@ -5,6 +5,8 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
 from chisel.analysis.bounded import ANY, FEWEST, Range, difference_interval, mean_interval
+from chisel.analysis.missing import check_level, measured
+from chisel.analysis.statistics import ROUNDING
 
 
 def below_random(
@@ -34,11 +36,12 @@ def below_random(
     >>> below_random([0.11], 0.31, error=0.01, spread=0.03), below_random([0.27, 0.28], 0.31, error=0.01, spread=0.03)
     (True, False)
     """
-    known = np.asarray(returns, np.float64)
+    check_level(level)
+    known = measured(returns)
     known, z = known[~np.isnan(known)], float(ndtri(0.5 + level / 2))
     if not known.size or np.isnan(random):
         return False
-    if len(known) < FEWEST or known.min() == known.max():
+    if len(known) < FEWEST or np.ptp(known) <= ROUNDING * np.abs(known).max():
         return bool((known < random - z * np.hypot(error, spread)).all())
     mean, _, high = mean_interval(known, within, level=level)
     return bool(mean + np.hypot(high - mean, z * error) < random)
@@ -59,10 +62,14 @@ def below_before(
     >>> below_before([0.1, 0.6, 0.1, 0.9], [0.4, 0.5, 0.3, 0.6], spread=0.03)
     False
     """
-    change = np.asarray(returns, np.float64) - np.asarray(before, np.float64)
+    check_level(level)
+    ours, first = measured(returns), measured(before)
+    if ours.shape != first.shape:
+        raise ValueError(f"expected returns of the same seeds, found the shapes {ours.shape} and {first.shape}")
+    change = ours - first
     change = change[~np.isnan(change)]
     if not change.size:
         return False
-    if len(change) < FEWEST or change.min() == change.max():
+    if len(change) < FEWEST or np.ptp(change) <= ROUNDING * np.abs(change).max():
         return bool((change < -float(ndtri(0.5 + level / 2)) * np.sqrt(2) * spread).all())
     return bool(difference_interval(change, within, level=level).high < 0)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
-from chisel.analysis.statistics import Interval, t_interval
+from chisel.analysis.missing import measured
+from chisel.analysis.statistics import ROUNDING, Interval, t_interval
 
 FEWEST = 3  # seeds, below which an interval is not given: with two, t is 12.7 standard errors
 
@@ -50,10 +51,14 @@ def mean_interval(values: ArrayLike, within: Range = ANY, axis: int = -1, level:
         level: between 0 and 1.
 
     Returns:
-        Mean, low and high without that axis. Limits are NaN for fewer than `FEWEST` values, and where a range is given
-        and all values are equal, which does not tell how others scatter. Where values differ and yet their mean is not
-        inside the range, as a sample's may lie beyond a ceiling that holds in expectation, the t interval is cut
-        instead: at the end of the range or at the mean, whichever lies farther out.
+        Mean, low and high without that axis. Limits are NaN for fewer than `FEWEST` values, where an end of the range
+        is NaN, and where a range is given and all values are equal but for rounding, which does not tell how others
+        scatter. Where values differ and yet their mean is not inside the range, as a sample's may lie beyond a ceiling
+        that holds in expectation, the t interval is cut instead: at the end of the range or at the mean, whichever lies
+        farther out.
+
+    Raises:
+        ValueError: the range ends before it begins, or a level outside (0, 1).
 
     >>> [round(float(x), 3) for x in mean_interval([1.4, 0.5, 0.4, 0.2], COUNT)]
     [0.625, 0.176, 2.218]
@@ -62,11 +67,11 @@ def mean_interval(values: ArrayLike, within: Range = ANY, axis: int = -1, level:
     >>> mean_interval([0.0, 0.0, 0.0, 0.0], SHARE).high.round(2).tolist(), mean_interval([0.2, 0.4]).low.tolist()
     (nan, nan)
     """
-    array = np.asarray(values, np.float64)
+    array = measured(values)
     mean, low, high = t_interval(array, axis, level)
     count = (~np.isnan(array)).sum(axis)
     few = count < FEWEST
-    floor, top = (np.broadcast_to(np.asarray(end, np.float64), mean.shape) for end in within)
+    floor, top = (np.broadcast_to(end, mean.shape) for end in _ends(within))
     squared = (high - mean) ** 2  # t² s² / n
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         ends = [
@@ -75,13 +80,26 @@ def mean_interval(values: ArrayLike, within: Range = ANY, axis: int = -1, level:
             (np.isfinite(floor) & np.isinf(top), _above(mean, squared, floor)),
             (np.isinf(floor) & np.isfinite(top), tuple(-x for x in _above(-mean, squared, -top)[::-1])),
         ]
-        found = [np.select([here for here, _ in ends], [limits[i] for _, limits in ends]) for i in (0, 1)]
+        found = [np.select([here for here, _ in ends], [limits[i] for _, limits in ends], np.nan) for i in (0, 1)]
         outside = (mean <= floor) | (mean >= top)
         low = np.where(outside, np.maximum(low, np.minimum(floor, mean)), found[0])
         high = np.where(outside, np.minimum(high, np.maximum(top, mean)), found[1])
-        spread = np.nanmax(array, axis, initial=-np.inf) > np.nanmin(array, axis, initial=np.inf)
+        spread = _differ(array, axis)
     given = ~few & (spread | (np.isinf(floor) & np.isinf(top)))
     return Interval(mean, np.where(given, low, np.nan), np.where(given, high, np.nan))
+
+
+def _ends(within: Range) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    low, high = (np.asarray(end, np.float64) for end in within)
+    if np.any(low > high):
+        raise ValueError(f"within={within}: expected a range that begins before it ends")
+    return low, high
+
+
+def _differ(array: NDArray[np.float64], axis: int) -> NDArray[np.bool_]:
+    """Whether values differ by more than rounding."""
+    most, least = np.nanmax(array, axis, initial=-np.inf), np.nanmin(array, axis, initial=np.inf)
+    return np.asarray(most - least > ROUNDING * np.maximum(np.abs(most), np.abs(least)))
 
 
 def _between(
@@ -122,9 +140,10 @@ def difference_interval(differences: ArrayLike, within: Range = ANY, axis: int =
     >>> [round(float(x), 2) for x in difference_interval([0.9, 0.5, 0.1], SHARE)]
     [0.5, -0.49, 1.0]
     """
-    array = np.asarray(differences, np.float64)
+    array = measured(differences)
     mean, low, high = t_interval(array, axis, level)
-    width = np.asarray(within.high, np.float64) - np.asarray(within.low, np.float64)
+    low_end, high_end = _ends(within)
+    width = high_end - low_end
     few = (~np.isnan(array)).sum(axis) < FEWEST
     low, high = np.maximum(low, np.minimum(-width, mean)), np.minimum(high, np.maximum(width, mean))
     return Interval(mean, np.where(few, np.nan, low), np.where(few, np.nan, high))

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from chisel.analysis.missing import measured
+
 
 def pooled(means: ArrayLike, episodes: ArrayLike, axis: int = -1) -> NDArray[np.float64]:
     """The mean over all episodes of several updates, from the mean of each update and how many episodes it is of.
@@ -21,7 +23,7 @@ def pooled(means: ArrayLike, episodes: ArrayLike, axis: int = -1) -> NDArray[np.
     >>> float(pooled([0.5, 0.0, np.nan], [2, 8, 0]))
     0.1
     """
-    values, counts = np.broadcast_arrays(np.asarray(means, np.float64), np.asarray(episodes, np.float64))
+    values, counts = np.broadcast_arrays(measured(means), measured(episodes))
     known = ~np.isnan(values) & (counts > 0)
     total = np.where(known, counts, 0.0).sum(axis)
     return np.where(known, values * counts, 0.0).sum(axis) / np.where(total > 0, total, np.nan)

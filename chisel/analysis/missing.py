@@ -2,6 +2,7 @@
 
 A run that was not measured is NaN. Every statistic is what it would be if that run had never been asked for:
 
+- Masked values are missing, too.
 - A value alone is left out. A pair is left out with either side; a seed of a factorial with any of its cells, and only
   in the measures where it is missing.
 - Where no run is left, the result is NaN. Where one is left, it has a mean and no interval: the limits are NaN.
@@ -14,7 +15,24 @@ tests/analysis/test_missing.py holds every public statistic to it.
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+
+def measured(values: ArrayLike) -> NDArray[np.float64]:
+    """Runs as numbers; NaN where they are masked, which NumPy would overlook.
+
+    >>> measured(np.ma.masked_array([1, 2], [False, True])).tolist()
+    [1.0, nan]
+    """
+    if isinstance(values, np.ma.MaskedArray):
+        return np.ma.filled(np.ma.asarray(values, np.float64), np.nan)
+    return np.asarray(values, np.float64)
+
+
+def check_level(level: float) -> None:
+    """Refuses a level that is no number between 0 and 1, such as 95."""
+    if not 0 < level < 1:
+        raise ValueError(f"level={level}: expected a number between 0 and 1")
 
 
 def without_missing(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
 
+from chisel.analysis.missing import measured
+
 
 class Spell(NamedTuple):
     """From when until when something held; arrays of one shape, in the unit of `at`.
@@ -26,17 +28,21 @@ def spell(above: ArrayLike, at: ArrayLike) -> Spell:
     spell (of equally long ones the last), so that one checkpoint that rose by chance does not hide a long stay.
 
     Args:
-        above: [..., checkpoints] whether a reading is above its null.
+        above: [..., checkpoints] whether a reading is above its null: truth values, or 0 and 1.
         at: [checkpoints] steps or updates, rising.
 
     Raises:
         ValueError: fewer than two checkpoints, of which the first is before training: nothing can begin between them.
+            Or they do not rise, are as many as `above` has, or `above` has other values (NaN would be taken for true).
 
     >>> found = spell([[False, True, False, True], [True, True, False, False], [False] * 4], [0, 10, 20, 40])
     >>> found.onset.tolist(), found.offset.tolist()
     ([40.0, 0.0, nan], [nan, 20.0, nan])
     """
-    holds, when = np.asarray(above, bool), np.asarray(at, np.float64)
+    said = measured(above)
+    if not np.isin(said, (0, 1)).all():
+        raise ValueError("above: expected truth values, found other numbers or NaN; compare readings with their null")
+    holds, when = said.astype(bool), _rising(at, said)
     if len(when) < 2:
         raise ValueError(f"{len(when)} checkpoint: an onset needs two or more")
     found = np.full((2, *holds.shape[:-1]), np.nan)
@@ -52,6 +58,18 @@ def spell(above: ArrayLike, at: ArrayLike) -> Spell:
         longest = np.flatnonzero(spans == spans.max())[-1]
         found[:, *i] = when[begins[longest]], when[ends[longest]]
     return Spell(*found)
+
+
+def _rising(at: ArrayLike, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Checkpoints that rise, as many as the last axis of values has."""
+    when = measured(at)
+    if when.ndim != 1 or values.shape[-1:] != when.shape:
+        raise ValueError(
+            f"at: expected [checkpoints], as many as values of the shape {values.shape} have, found {when.shape}"
+        )
+    if not (np.diff(when) > 0).all():
+        raise ValueError(f"at: expected checkpoints that rise, found {np.array2string(when, threshold=8)}")
+    return when
 
 
 def half_life(values: ArrayLike, at: ArrayLike, since: float) -> NDArray[np.float64]:
@@ -73,16 +91,16 @@ def half_life(values: ArrayLike, at: ArrayLike, since: float) -> NDArray[np.floa
         (the reading was not above 0) or nothing is known of `since`.
 
     Raises:
-        ValueError: there is no checkpoint at `since`.
+        ValueError: there is no checkpoint at `since`; checkpoints do not rise, or are not as many as values have.
 
     >>> half_life([[4.0, 4.0, 3.0, 1.0], [1.0, 4.0, 1.0, 4.0], [0.0, -1.0, 0.0, 0.0]], [0, 10, 20, 30], 10).tolist()
     [15.0, inf, nan]
     """
-    readings, when = np.asarray(values, np.float64), np.asarray(at, np.float64)
+    readings = measured(values)
+    when = _rising(at, readings)
     if since not in when:
-        raise ValueError(
-            f"since={since}: there is no checkpoint there; the nearest is {when[np.abs(when - since).argmin()]:g}"
-        )
+        hint = f"the nearest is {float(when[np.abs(when - since).argmin()])!r}" if len(when) else "there is none at all"
+        raise ValueError(f"since={since}: there is no checkpoint there; {hint}")
     first = int(np.flatnonzero(when == since)[0])
     readings, when = readings[..., first:], when[first:] - since
     found = np.full(readings.shape[:-1], np.nan)
@@ -95,7 +113,7 @@ def half_life(values: ArrayLike, at: ArrayLike, since: float) -> NDArray[np.floa
 
 def _fallen_to_half(readings: NDArray[np.float64], when: NDArray[np.float64]) -> float:
     fit = isotonic_regression(readings, increasing=False).x
-    if fit[0] <= 0:
+    if not 0 < fit[0] < np.inf:
         return np.nan
     half = fit[0] / 2
     if fit[-1] > half:

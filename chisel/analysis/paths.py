@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
+from chisel.analysis.missing import measured
+
 Numbers = NDArray[np.float64]
 BLOCK = 2**21  # probabilities compared at once
 
@@ -34,7 +36,7 @@ def js_distance(p: ArrayLike, q: ArrayLike) -> Numbers:
     >>> js_distance([[1.0, 0.0], [0.5, 0.5], [1.0, 0.0]], [[0.0, 1.0], [0.5, 0.5], [0.5, 0.5]]).round(4).tolist()
     [1.0, 0.0, 0.5579]
     """
-    one, other = np.asarray(p, np.float64), np.asarray(q, np.float64)
+    one, other = measured(p), measured(q)
     return _apart(_entropy((one + other) / 2), _entropy(one), _entropy(other))
 
 
@@ -59,7 +61,7 @@ def distances(policies: ArrayLike) -> Numbers:
     >>> distances([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]]]).tolist()
     [[0.0, 0.5], [0.5, 0.0]]
     """
-    every = np.asarray(policies, np.float64)
+    every = measured(policies)
     members, each = len(every), _entropy(every)
     found = np.zeros((members, members))
     step = max(1, BLOCK // max(1, every[0].size))
@@ -103,7 +105,7 @@ def matched(returns: ArrayLike, target: float | None = None) -> Matched:
     >>> matched([[[0.0, 1.0, 3.0]], [[0.0, 1.5, 2.0]]], target=1.25).at.tolist()
     [[1], [1]]
     """
-    values = np.asarray(returns, np.float64)
+    values = measured(returns)
     known = ~np.isnan(values)
     if not known.any((1, 2)).all():
         raise ValueError(f"no return is known of schedules {np.flatnonzero(~known.any((1, 2))).tolist()}")
@@ -167,7 +169,7 @@ def divergence(
     >>> found.between, found.within, found.p, found.rearrangements
     (1.0, 0.0, 0.25, 4)
     """
-    cells = _cells(np.asarray(distances, np.float64), np.asarray(schedule), np.asarray(seed))
+    cells = _cells(measured(distances), np.asarray(schedule), np.asarray(seed))
     seeds, count = cells.shape[:2]
     if seeds < 2:
         none = math.nan
@@ -262,7 +264,7 @@ def excess(values: ArrayLike) -> Numbers:
     >>> excess([1.0, 5.0, 3.0]).tolist()
     [0.0, 3.0, 0.0]
     """
-    array = np.asarray(values, np.float64)
+    array = measured(values)
     along = np.linspace(0.0, 1.0, len(array)).reshape(-1, *[1] * (array.ndim - 1))
     # From the nearer end, so that nothing is left over at either.
     rise = array[-1] - array[0]

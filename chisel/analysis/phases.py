@@ -19,6 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from chisel.analysis.missing import measured
+
 Numbers = NDArray[np.float64]
 
 
@@ -48,7 +50,7 @@ def subsets(factors: int) -> list[tuple[int, ...]]:
 
 
 def _checked(y: ArrayLike, factors: int, two: bool = False) -> Numbers:
-    array = np.asarray(y, np.float64)
+    array = measured(y)
     levels = array.shape[:factors]
     if array.ndim <= factors or min(levels, default=0) < 2 or (two and max(levels) > 2):
         raise ValueError(

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from chisel.analysis.missing import alike, without_missing
+from chisel.analysis.missing import alike, check_level, measured, without_missing
+from chisel.analysis.percentiles import limits_of_draws
 from chisel.analysis.statistics import Interval, signs
 
 BLOCK = 4_000_000  # numbers held at once: 32 MB
@@ -26,11 +27,17 @@ def bootstrap_means(values: ArrayLike, draws: int = 10_000, level: float = 0.95,
     Returns:
         Limits are NaN for fewer than two seeds.
 
+    Raises:
+        ValueError: there is no seed, or a level outside (0, 1).
+
     >>> found = bootstrap_means([[0.0, 5.0], [1.0, np.nan], [2.0, np.nan], [3.0, np.nan]])
     >>> found.mean.tolist(), found.low.tolist(), found.high.tolist()
     ([1.5, 5.0], [0.5, nan], [2.5, nan])
     """
-    array = np.asarray(values, np.float64)
+    check_level(level)
+    array = measured(values)
+    if not array.ndim or not len(array):
+        raise ValueError("no seeds: expected one or more")
     flat = array.reshape(len(array), -1)
     found = np.full((3, flat.shape[1]), np.nan)
     for runs, measures in alike(~np.isnan(flat)):
@@ -50,7 +57,7 @@ def _limits_of_means(flat: NDArray[np.float64], draws: int, level: float, seed: 
     step = max(1, BLOCK // draws)
     for at in range(0, flat.shape[1], step):
         every = counts @ flat[:, at : at + step]  # [draws, measures]
-        limits[:, at : at + step] = np.quantile(every, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        limits[:, at : at + step] = limits_of_draws(every, level)
     return limits
 
 
@@ -89,7 +96,10 @@ def hierarchical_bootstrap(
     >>> [float(x) for x in found]
     [1.5, 0.5, 2.5]
     """
-    array = without_missing(np.asarray(values, np.float64))
+    check_level(level)
+    array = without_missing(measured(values))
+    if array.ndim < 2:
+        raise ValueError(f"expected [seeds, layouts, …], found the shape {array.shape}")
     if not len(array):
         array = np.full((1, *array.shape[1:]), np.nan)
     missing = np.isnan(array).reshape(*array.shape[:2], -1).all(-1)
@@ -99,7 +109,7 @@ def hierarchical_bootstrap(
     has = layouts - missing.sum(1)
     mean = np.asarray(statistic(array[None]))[0]
     if seeds < 2:
-        return Interval(mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan))
+        return Interval(mean, *np.full((2, *mean.shape), np.nan))
     chance = np.random.default_rng(seed)
     step = max(1, BLOCK // array.size)
     found = []
@@ -110,8 +120,7 @@ def hierarchical_bootstrap(
         drawn = array[rows, columns]
         drawn[np.arange(layouts) >= has[rows]] = np.nan
         found.append(np.asarray(statistic(drawn)))
-    low, high = np.quantile(np.concatenate(found), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return Interval(mean, low, high)
+    return Interval(mean, *limits_of_draws(np.concatenate(found), level))
 
 
 def max_t(values: ArrayLike, draws: int = 20_000, seed: int = 0) -> NDArray[np.float64]:
@@ -128,7 +137,7 @@ def max_t(values: ArrayLike, draws: int = 20_000, seed: int = 0) -> NDArray[np.f
         draws: random exchanges with more than 14 seeds; with fewer there are all of them.
 
     Returns:
-        […] p values. 1 where all differences are 0, NaN where none was measured.
+        […] p values. 1 where all differences are 0, NaN where none was measured or one is infinite.
 
     Raises:
         ValueError: there is no seed.
@@ -137,15 +146,17 @@ def max_t(values: ArrayLike, draws: int = 20_000, seed: int = 0) -> NDArray[np.f
     >>> max_t(np.transpose([clear, no_side, [np.nan] * 6])).tolist()
     [0.03125, 1.0, nan]
     """
-    array = np.asarray(values, np.float64)
+    array = measured(values)
     if not len(array):
         raise ValueError("no seeds: expected one or more")
     array = without_missing(array)
     flat = array.reshape(len(array), int(np.prod(array.shape[1:])))
-    missing = np.isnan(flat).all(0)
-    flat = np.nan_to_num(flat, nan=0.0)  # 0 of either sign: whatever side it has, it adds nothing
+    missing = np.isnan(flat).all(0) | np.isinf(flat).any(0)
+    flat = np.where(np.isnan(flat) | missing, 0.0, flat)  # 0 of either sign: whatever side it has, it adds nothing
+    largest = np.abs(flat).max(0, initial=0.0)
+    flat = flat / np.where(largest > 0, largest, 1.0)  # so that no square overflows, or is lost
     size = np.sqrt((flat**2).sum(0))
-    usable = np.isfinite(size) & (size > 0)
+    usable = size > 0
     # |t| rises with |sum| / √(sum of squares), and signs leave the squares alone.
     scaled = flat[:, usable] / size[usable]
     ways = signs(len(array), draws, seed).astype(np.float64)

@@ -14,7 +14,10 @@ from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
 from scipy.stats import nct
 
-from chisel.analysis.missing import without_missing
+from chisel.analysis.missing import check_level, measured, without_missing
+from chisel.analysis.percentiles import limits_of_draws
+
+ROUNDING = 1e-12  # relative; numbers that are no farther apart count as equal
 
 
 class Interval(NamedTuple):
@@ -63,9 +66,8 @@ def t_interval(values: ArrayLike, axis: int = -1, level: float = 0.95) -> Interv
     >>> t_interval([[7.0, np.nan], [1.0, 3.0]]).low.round(2).tolist()
     [nan, -10.71]
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level={level}: expected a number between 0 and 1")
-    mean, error, degrees = _mean_and_error(np.asarray(values, np.float64), axis)
+    check_level(level)
+    mean, error, degrees = _mean_and_error(measured(values), axis)
     half = stdtrit(degrees, 0.5 + level / 2) * error
     return Interval(mean, mean - half, mean + half)
 
@@ -123,17 +125,20 @@ def paired_permutation(differences: ArrayLike, draws: int = 20_000, seed: int = 
         NaN where no pair was measured.
 
     Raises:
-        ValueError: no pair is given.
+        ValueError: no pair is given, differences are infinite, or they are not [pairs].
 
     >>> paired_permutation([1.0, 2.0, 0.5, 1.5, np.nan, 1.0, 3.0])
     0.03125
     """
-    values = np.asarray(differences, np.float64)
-    if not len(values):
-        raise ValueError("no pairs: expected one or more")
+    values = measured(differences)
+    if values.ndim != 1 or not len(values):
+        raise ValueError(f"differences: expected [pairs], one or more, found the shape {values.shape}")
     values = values[~np.isnan(values)]
+    if np.isinf(values).any():
+        raise ValueError(f"differences: expected finite numbers, found {int(np.isinf(values).sum())} infinite ones")
     if not len(values):
         return float("nan")
+    values = values / (np.abs(values).max() or 1.0)  # so that no sum overflows
     return float(np.mean(np.abs(signs(len(values), draws, seed) @ values) >= abs(values.sum()) * (1 - 1e-12)))
 
 
@@ -147,10 +152,15 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     Args:
         p: [tests]; NaN is a test that was not made, stays NaN and does not count.
 
+    Raises:
+        ValueError: p values are outside 0 and 1, or not [tests].
+
     >>> holm([0.01, 0.04, 0.03, np.nan]).round(3).tolist()
     [0.03, 0.06, 0.06, nan]
     """
-    found = np.array(p, np.float64)
+    found = measured(p).copy()
+    if found.ndim != 1 or ((found < 0) | (found > 1)).any():
+        raise ValueError(f"p: expected [tests] p values from 0 to 1, found {np.array2string(found, threshold=8)}")
     made = np.flatnonzero(~np.isnan(found))
     order = made[np.argsort(found[made], kind="stable")]
     found[order] = np.minimum(np.maximum.accumulate(found[order] * np.arange(len(order), 0, -1)), 1.0)
@@ -181,7 +191,7 @@ def equivalence(differences: ArrayLike, margin: float, level: float = 0.05) -> E
     >>> bool(found.equivalent), float(found.p.round(4)), float(found.low.round(3)), float(found.high.round(3))
     (True, 0.0029, -0.166, 0.166)
     """
-    values = np.asarray(differences, np.float64)
+    values = measured(differences)
     if not margin > 0 or not 0 < level < 0.5:
         raise ValueError(f"margin={margin}, level={level}: expected a margin above 0 and a level between 0 and 0.5")
     if len(values) < 2:
@@ -189,8 +199,9 @@ def equivalence(differences: ArrayLike, margin: float, level: float = 0.05) -> E
     mean, error, degrees = _mean_and_error(values, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = (margin - np.abs(mean)) / error
-        # Without scatter and right on the margin, the ratio is 0 / 0: not within it.
-        p = np.where((error == 0) & (np.abs(mean) == margin), 1.0, stdtr(degrees, -t))
+        # What is right on the margin, but for rounding, is not within it, even without scatter (0 / 0).
+        on = np.abs(np.abs(mean) - margin) <= ROUNDING * margin
+        p = np.where(on & (error <= ROUNDING * margin), 1.0, stdtr(degrees, -t))
         half = stdtrit(degrees, 1 - level) * error
         return Equivalence(p, mean - half, mean + half, p < level)
 
@@ -243,8 +254,8 @@ def iqm(values: ArrayLike, axis: int | tuple[int, ...] | None = None) -> NDArray
     >>> float(iqm([0.0, 1.0, 2.0, 100.0])), float(iqm([1.0, 2.0, 3.0, np.nan]))
     (1.5, 2.0)
     """
-    array = np.asarray(values, np.float64)
-    axes = tuple(range(array.ndim)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    array = measured(values)
+    axes = tuple(range(array.ndim)) if axis is None else axis if isinstance(axis, tuple) else (int(axis),)
     moved = np.moveaxis(array, axes, range(-len(axes), 0))
     flat = np.sort(moved.reshape(*moved.shape[: array.ndim - len(axes)], -1), -1)  # NaN comes last
     count = (~np.isnan(flat)).sum(-1, keepdims=True)
@@ -260,12 +271,18 @@ def probability_of_improvement(ours: ArrayLike, theirs: ArrayLike) -> float:
 
     Args:
         ours, theirs: [runs, tasks]; the numbers of runs may differ, and NaN counts as not measured. A task that one
-            side has no run of is left out; without any task the result is NaN.
+            side has no run of is left out; without any task the result is NaN. Or [runs], of one task.
+
+    Raises:
+        ValueError: the tasks of both sides are not the same number.
 
     >>> probability_of_improvement([[1.0], [2.0], [np.nan]], [[1.0], [0.0]])
     0.875
     """
-    mine, others = np.asarray(ours, np.float64)[:, None], np.asarray(theirs, np.float64)[None]
+    mine, others = measured(ours), measured(theirs)
+    if mine.ndim not in (1, 2) or mine.shape[1:] != others.shape[1:]:
+        raise ValueError(f"expected [runs, tasks] of the same tasks, found the shapes {mine.shape} and {others.shape}")
+    mine, others = mine[:, None], others[None]
     known = ~np.isnan(mine) & ~np.isnan(others)
     better = np.where(known, (mine > others) + 0.5 * (mine == others), 0.0).sum((0, 1))
     count = known.sum((0, 1))
@@ -296,16 +313,18 @@ def bootstrap_interval(
         Limits are NaN where no task has two runs.
 
     Raises:
-        ValueError: values have other dimensions.
+        ValueError: values have other dimensions, there is no draw, or a level outside (0, 1).
 
     >>> found = bootstrap_interval([[0.0], [1.0], [2.0], [3.0]], iqm, draws=500, vectorised=True)
     >>> float(found.mean), float(found.low) < 1.5 < float(found.high)
     (1.5, True)
     """
-    array = np.asarray(values, np.float64)
+    check_level(level)
+    array = measured(values)
     array = array[:, None] if array.ndim == 1 else array
-    if array.ndim != 2:
-        raise ValueError(f"values: expected [runs, tasks], or [runs] of one task, found the shape {array.shape}")
+    if array.ndim != 2 or draws < 1:
+        found = f"found the shape {array.shape} and draws={draws}"
+        raise ValueError(f"expected [runs, tasks], or [runs] of one task, and draws from 1 on, {found}")
     array = without_missing(array)
     array = np.take_along_axis(array, np.argsort(np.isnan(array), 0, kind="stable"), 0)  # what is known comes first
     count, columns = (~np.isnan(array)).sum(0), np.arange(array.shape[1])
@@ -314,11 +333,10 @@ def bootstrap_interval(
         array = np.full((1, array.shape[1]), np.nan)
     mean = np.asarray(of_draws(array[None]))[0]
     if not (count > 1).any():
-        return Interval(mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan))
+        return Interval(mean, *np.full((2, *mean.shape), np.nan))
     rows = np.random.default_rng(seed).integers(0, np.maximum(count, 1), (draws, *array.shape))
     drawn = np.where(np.arange(len(array))[:, None] < count, array[rows, columns], np.nan)
-    low, high = np.quantile(np.asarray(of_draws(drawn)), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return Interval(mean, low, high)
+    return Interval(mean, *limits_of_draws(np.asarray(of_draws(drawn)), level))
 
 
 def _of_draws(statistic: Callable[..., ArrayLike]) -> Callable[..., Any]:

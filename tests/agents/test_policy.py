@@ -10,7 +10,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chisel.agents.networks import Form, make_network
-from chisel.agents.policy import FORBIDDEN, choose, explored, looked, luck, masked, policy
+from chisel.agents.policy import (
+    FORBIDDEN,
+    at_temperature,
+    choose,
+    explored,
+    looked,
+    luck,
+    masked,
+    policy,
+    softmax_policy,
+)
 from tests.bits import same_bits as same
 
 SHAPE, ACTIONS, COUNT = (3, 2), 4, 8000
@@ -239,3 +249,18 @@ def test_without_memory_looks_change_nothing():
     actor = policy(network, params)
     assert actor.fresh(3) is None
     assert actor.act(actor.luck(KEY, 3), normal(3), None)[1] is None
+
+
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 4.0, 100.0])
+def test_what_is_forbidden_stays_so_at_any_temperature(temperature):
+    """Divided by a high one, its number would count as that of a legal action."""
+    network, params = built("values")
+    soft = softmax_policy(masked(network, legal, OBSERVED))
+    seen = normal(50)
+    out, values = soft.apply(at_temperature(params, temperature), seen), network.apply(params, seen).logits
+    allowed = np.asarray(jax.vmap(legal)(seen))
+    assert not allowed.all()
+    np.testing.assert_array_equal(np.asarray(out.logits)[~allowed], np.float32(FORBIDDEN))
+    chances = np.where(allowed, np.exp(values / temperature), 0)
+    meant = np.sum(chances * values, 1) / chances.sum(1)
+    np.testing.assert_allclose(out.value, meant, rtol=1e-4, atol=1e-5)

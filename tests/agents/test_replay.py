@@ -185,3 +185,20 @@ def test_truth_values_are_kept_as_bits_and_come_back_as_they_were(shape):
     }
     assert hops.before.dtype == hops.after.dtype == bool
     assert {(a.tobytes(), b.tobytes()) for a, b in zip(hops.before, hops.after, strict=True)} == meant
+
+
+def test_slots_that_a_rollout_does_not_need_keep_what_they_held():
+    """A ring that is full: of the third rollout one step is cut off, and what the second left stays readable."""
+    replay = empty(SEEN, ROWS, WORLDS, LIMIT)
+    cut = np.zeros((STEPS, WORLDS), int)
+    cut[2] = 2
+    one = np.zeros((STEPS, WORLDS), int)
+    one[3, 1] = 2
+    for number in range(len(replay.finals) // WORLDS):
+        replay = put(replay, rollout(number, cut))
+    held = np.asarray(replay.finals)
+    assert np.isfinite(held).all()
+    assert int(replay.final_at) == 0
+    after = put(replay, rollout(9, one))
+    np.testing.assert_array_equal(after.finals[1:], held[1:])
+    assert float(after.finals[0, 0]) == rollout(9, one).observations[3, 1, 0] + 0.5

@@ -175,3 +175,10 @@ def test_divergence_of_policies():
     p, q = (np.exp(x) / np.exp(x).sum(-1, keepdims=True) for x in (one, other))
     np.testing.assert_allclose(divergence(jnp.asarray(one), jnp.asarray(other)), (p * np.log(p / q)).sum(-1), rtol=1e-5)
     assert float(divergence(jnp.asarray(one), jnp.asarray(one)).max()) == 0
+
+
+def test_the_centre_of_many_rows_far_from_0_is_their_mean():
+    """One sum in single precision is off by several times its rounding."""
+    x = (1e5 + np.random.default_rng(0).normal(size=(100_000, 3))).astype(np.float32)
+    centre = np.asarray(leace(jnp.asarray(x), jnp.asarray(x[:, :1] > 1e5, jnp.float32)).centre, np.float64)
+    np.testing.assert_allclose(centre, x.mean(0, dtype=np.float64), atol=0.51 * np.spacing(np.float32(1e5)), rtol=0)

@@ -269,3 +269,26 @@ def test_macro_f1_is_scikit_learns():
     out[:, 4] -= 10  # neither there nor believed in
     meant = f1_score(kinds, out.argmax(1), average="macro")
     assert float(judging.macro_f1(out, np.eye(5)[kinds])) == pytest.approx(meant, abs=1e-6)
+
+
+def test_macro_f1_counts_a_class_that_is_believed_in_and_never_there():
+    """Its F1 is 0, as scikit-learn has it."""
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(0, 4, 300)
+    out = rng.normal(size=(300, 5)) + 1.5 * np.eye(5)[kinds]
+    assert (out.argmax(1) == 4).any()
+    meant = f1_score(kinds, out.argmax(1), average="macro")
+    assert float(judging.macro_f1(out, np.eye(5)[kinds])) == pytest.approx(meant, abs=1e-6)
+
+
+def test_readouts_that_are_not_numbers_give_no_score_where_they_count():
+    rng = np.random.default_rng(1)
+    out, y = rng.normal(size=40), (rng.random(40) < 0.5).astype(float)
+    y[3] = np.nan
+    for row, lost in ((3, False), (4, True)):
+        broken = np.where(np.arange(40) == row, np.nan, out)
+        assert np.isnan(auc(broken, y)) == lost
+        # Of classes, beside one that is never believed in.
+        classes = np.stack([broken, -broken, np.full(40, -9.0)], 1)
+        truth = np.stack([y, 1 - y, 0 * y], 1)
+        assert np.isnan(judging.macro_f1(classes, truth)) == lost

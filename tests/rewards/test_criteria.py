@@ -166,6 +166,20 @@ def test_a_mean_that_is_exactly_what_must_be_reached_reaches_it(above, episodes)
     assert clocks[-1] >= 900
 
 
+@pytest.mark.parametrize("above", [0.3, -0.9, 17.1])
+def test_a_mean_that_is_less_by_rounding_only_reaches_it(above):
+    """However the sum was compiled: here it is given."""
+    rules = jax.tree.map(jnp.asarray, criteria((900, 0, above, 30.0, True), LAST))
+    mark = np.float32(above) * np.float32(20)
+
+    def clock(total):
+        standing = Standing(jnp.int32(5), jnp.float32(total), jnp.float32(20), jnp.int32(5))
+        return int(go_on(rules, standing, jnp.zeros(CHANNELS), jnp.int32(0)).at)
+
+    assert clock(np.nextafter(mark, np.float32(-np.inf))) == 900
+    assert clock(mark - 1e-3 * abs(mark)) == 6
+
+
 def test_nothing_is_carried_into_the_next_phase():
     """Neither where the criterion was met, nor where time ran out, though the next phase asks for the same."""
     same = (0, 0.5, 20.0, False)

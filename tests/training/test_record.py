@@ -2,12 +2,14 @@
 
 import tomllib
 
+import jax
 import numpy as np
 import pytest
 import xarray as xr
 
 from chisel import run as runs
 from chisel.resolve import resolve
+from chisel.rewards.schedule import in_force
 from chisel.spec import WrongInput, validate
 from chisel.study import MOST_UPDATES, Study
 from chisel.training.member import Metrics
@@ -40,6 +42,40 @@ def recorded(of: Study, start: int, updates: int) -> xr.Dataset:
     )
     under = np.zeros(rows, np.int32)
     return record(plan, resolved.schedules, [s.name for s in of.schedule], of.training.seeds, zeros, under, start)
+
+
+def test_every_number_is_recorded_under_its_name():
+    """All differ; of a member that was halted (−1 on its own clock) nothing was in force."""
+    of = study()
+    resolved, seeds, updates, start = resolve(of), of.training.seeds, 3, 5
+    plan, members = resolved.plan, len(of.schedule) * seeds
+    channels, draw = resolved.schedules.reward.times.shape[1], np.random.default_rng(0)
+    at = np.array([[0, 1, -1], [0, 7, 3], [4, -1, 0], [2, 5, 6]], np.int32)
+    sizes = [(channels,), (), (), (), (channels,), (), None, (len(plan.agent.measures),)]
+    every = Metrics(*(at if size is None else draw.random((members, updates, *size), np.float32) for size in sizes))
+    under = np.repeat(np.arange(members) // seeds, updates).reshape(members, updates)
+    under[0, 1] = 1  # it was forked
+    data = record(plan, resolved.schedules, [s.name for s in of.schedule], seeds, every, under, start)
+
+    def found(name):
+        return data[name].values.reshape(members, updates, *data[name].shape[3:])
+
+    named = {"total": "totals", "episode_steps": "steps", "schedule_update": "at"}
+    for name in ("total", "episodes", "episode_steps", "paid", "earned", "guidance", "schedule_update"):
+        np.testing.assert_array_equal(found(name), getattr(every, named.get(name, name)), err_msg=name)
+    for i, name in enumerate(plan.agent.measures):
+        np.testing.assert_array_equal(found(name), every.measures[..., i], err_msg=name)
+    np.testing.assert_array_equal(found("under"), under)
+    assert data["update"].values.tolist() == [5, 6, 7]
+    assert data.steps.values.tolist() == [of.training.batch * done for done in (6, 7, 8)]
+    fields = {"weight": "reward", "learning_rate": "learning_rate", "entropy_weight": "entropy", "param": "params"}
+    for member, update in np.ndindex(members, updates):
+        own = jax.tree.map(lambda x: x[under[member, update]], resolved.schedules)  # noqa: B023
+        now = in_force(own, at[member, update])
+        for name, field in fields.items():
+            meant = np.asarray(getattr(now, field)) * (np.nan if at[member, update] < 0 else 1)
+            np.testing.assert_allclose(found(name)[member, update], meant, rtol=1e-6, err_msg=name)
+    assert np.nanmin(found("learning_rate")) != np.nanmin(found("entropy_weight")) > 0
 
 
 def test_steps_do_not_wrap_beyond_32_bits(tmp_path):

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chisel.agents.policy import forgetful
-from chisel.training.rollout import at_random, begin, collect, episode
+from chisel.agents.policy import Actor, forgetful
+from chisel.training.rollout import _chance, _deal, _draw, at_random, begin, collect, episode
 from chisel.worlds import WORLDS as WORLDS_BY_NAME
 from chisel.worlds.world import defaults, names
 
@@ -176,6 +176,28 @@ def test_a_deck_that_is_used_up_is_dealt_again_in_order(counting):
     assert len(dealt) > 2 * WORLDS
     assert dealt == (dealt[:WORLDS] * len(dealt))[: len(dealt)]
     assert len(set(dealt)) == WORLDS
+
+
+def test_cards_are_dealt_in_order_from_the_first():
+    deck = {"card": jnp.arange(5)}
+    cards, dealt = _deal(deck, jnp.int32(0), jnp.array([False, True, True]))
+    assert (cards["card"][1:].tolist(), int(dealt)) == ([0, 1], 2)
+    cards, dealt = _deal(deck, jnp.int32(4), jnp.array([True, False, True]))
+    assert (cards["card"][::2].tolist(), int(dealt)) == ([4, 0], 6)
+
+
+@pytest.mark.parametrize(("steps", "cards"), [(2, 3), (4, 6), (5, 8), (7, 11)])
+def test_a_deck_has_a_card_for_every_so_many_steps_rounded_up(counting, steps, cards):
+    deck = _draw(counting(LIMIT)._replace(brief=2), jax.random.key(0), WORLDS, steps, PARAMS)
+    assert len(deck.level) == cards
+
+
+def test_no_world_shares_the_luck_of_an_actor():
+    """Nor of another world or step: whatever an actor makes of its key, here one for each world."""
+    actor = Actor(jax.random.split, lambda *_: None)
+    both = [np.asarray(jax.random.key_data(keys)) for keys in _chance(actor, jax.random.key(0), STEPS, WORLDS)]
+    every = np.concatenate(both).reshape(-1, 2)
+    assert len(np.unique(every, axis=0)) == 2 * STEPS * WORLDS
 
 
 def test_fresh_worlds_have_ages_all_over_the_limit(counting):

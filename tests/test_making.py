@@ -190,7 +190,7 @@ LEARNERS: dict[str, Any] = {"ppo": PPOPart, "a2c": A2CPart, "reinforce": Reinfor
 NETWORKS: dict[str, Any] = {"mlp": MLPPart, "conv": ConvPart, "gru": GRUPart}
 OTHER = {
     "critic": "per_channel", "baseline": "value", "learning_rate": 7e-4, "discount": 0.875, "trace": 0.5, "clip": 0.3,
-    "value_clip": True, "entropy": 0.25, "exploration": 0.125, "value_weight": 0.75, "gradient_norm": 3.0, "epochs": 3,
+    "value_clip": True, "entropy": 0.25, "exploration": 0.125, "value_weight": 0.75, "gradient_norm": 3.0, "epochs": 5,
     "minibatches": 8, "double": False, "dueling": True, "n_step": 5, "replay": 8192, "warmup": 100, "batch": 32,
     "gradient_steps": 5, "target_every": 9, "huber": 2.0, "tau": 0.005, "temperature": 0.25,
 }  # fmt: skip

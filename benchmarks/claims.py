@@ -13,16 +13,16 @@ import numpy as np
 import xarray as xr
 
 from chisel import lab
-from chisel import run as runs
 from chisel.analysis.bounded import Range, difference_interval, mean_interval, share_interval
+from chisel.build.build import load_study
 from chisel.devices import use_devices
-from chisel.resolve import load_study
-from chisel.spec import WrongInput
-from chisel.study import Study
-from chisel.telling import teller
-from chisel.view import levels, series
-from chisel.view.effect_rows import in_words
-from chisel.view.effects import measured
+from chisel.findings import levels, series
+from chisel.findings.effects import measured
+from chisel.report.effect_rows import in_words
+from chisel.runs import store as runs
+from chisel.study.files import WrongInput
+from chisel.study.study import Study
+from chisel.terminal.progress import teller
 
 READINGS = ("returns", "total_effect", "choice")  # that are printed, if nobody says which
 
@@ -30,7 +30,7 @@ READINGS = ("returns", "total_effect", "choice")  # that are printed, if nobody 
 def disjoint(study: Study, sets: int) -> list[Study]:
     """The study with its own seeds, with as many that follow them, and so on.
 
-    >>> from chisel.resolve import load_study
+    >>> from chisel.build.build import load_study
     >>> [s.training.seed_numbers for s in disjoint(load_study("smile").replaced(seeds=2), 3)]
     [[0, 1], [2, 3], [4, 5]]
     """

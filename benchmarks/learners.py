@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from chisel.devices import use_devices
-from chisel.study import Study
+from chisel.study.study import Study
 
 EPISODES = 512
 
@@ -88,7 +88,7 @@ def final(asked: Study) -> tuple[np.ndarray, float]:
     """The mean return of the true channel after training, for every seed; and the ceiling on the same levels."""
     from chisel.agents.policy import policy
     from chisel.probing.choice import returns
-    from chisel.trainer import population_of
+    from chisel.runs.train import population_of
     from chisel.training.population import gather
     from chisel.worlds.world import defaults, names
 
@@ -120,7 +120,7 @@ def speed(rounds: int) -> None:
 
 
 def _speed(title: str, shared: dict[str, int], rounds: int) -> None:
-    from chisel.trainer import population_of
+    from chisel.runs.train import population_of
 
     training = {"steps": 2_048 * 64, "worlds": 64, "rollout": 32}
     members: dict[str, tuple[Any, Any]] = {}
@@ -146,8 +146,8 @@ def _speed(title: str, shared: dict[str, int], rounds: int) -> None:
 def row(table: Table, title: str, asked: Study) -> None:
     """Trains and adds what came out."""
     from chisel.analysis.bounded import ANY, Range, mean_interval
-    from chisel.resolve import world_of
-    from chisel.view.seeds import spread
+    from chisel.build.build import world_of
+    from chisel.findings.seeds import spread
 
     found, best = final(asked)
     world = world_of(asked)

@@ -27,8 +27,8 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from chisel.probing.defaults import L2
 from chisel.probing.outside import decode
+from chisel.study.battery import L2
 
 CHECKPOINTS, LAYERS, CONCEPTS, ROWS, UNITS = 20, 4, 30, 5000, 512
 SOURCES = 64  # directions in which activations vary, besides noise

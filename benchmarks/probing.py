@@ -29,10 +29,10 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.05, help="of the default study's training that is timed")
     options = parser.parse_args()
     use_devices(None)
-    from chisel.probing.battery import load_battery
+    from chisel.build.build import load_study
     from chisel.probing.reader import Reader
-    from chisel.resolve import load_study
-    from chisel.trainer import population_of
+    from chisel.runs.train import population_of
+    from chisel.study.battery import load_battery
 
     study = load_study("smile")
     population, keys = population_of(study, None)

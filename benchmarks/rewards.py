@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from chisel.devices import use_devices
-from chisel.study import Study
+from chisel.study.study import Study
 
 PLAIN = {"helped": 1.0, "smile": 0.5, "comfort": 0.2}
 KINDS = {
@@ -49,7 +49,7 @@ class Trainee:
     """A population that can be trained for a while, again and again."""
 
     def __init__(self, asked: Study) -> None:
-        from chisel.trainer import population_of
+        from chisel.runs.train import population_of
 
         self.population, keys = population_of(asked, None)
         self.members = self.population.new(keys)

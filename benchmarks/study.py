@@ -39,7 +39,7 @@ def command_line() -> float:
     times = []
     for _ in range(5):
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "chisel.cli", "--help"], check=True, capture_output=True)
+        subprocess.run([sys.executable, "-m", "chisel.terminal.cli", "--help"], check=True, capture_output=True)
         times.append(time.perf_counter() - start)
     return min(times)
 

@@ -18,7 +18,7 @@ from rich.table import Table
 from chisel.agents.networks import Form, make_network
 from chisel.agents.policy import masked
 from chisel.agents.ppo import Settings, ppo
-from chisel.curve import constant
+from chisel.rewards.curve import constant
 from chisel.rewards.schedule import make
 from chisel.training.member import Plan, new, update
 from chisel.worlds import WORLDS, load_world

@@ -10,10 +10,10 @@ Importing this costs little: JAX is imported when it is needed.
 """
 
 from chisel import lab
+from chisel.build.build import load_study
 from chisel.lab import open_run
-from chisel.resolve import load_study
-from chisel.spec import WrongInput
-from chisel.study import Study
+from chisel.study.files import WrongInput
+from chisel.study.study import Study
 
 __all__ = ["Study", "WrongInput", "lab", "load_study", "open_run"]
 __version__ = "0.1.0"

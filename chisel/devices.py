@@ -5,7 +5,7 @@ from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
-from chisel.spec import WrongInput
+from chisel.study.files import WrongInput
 
 
 class Platform(StrEnum):

@@ -10,19 +10,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chisel.build.build import check_names, final_params, levels_vary, true_channels
 from chisel.devices import use_devices
-from chisel.news import News, Tell, silent
-from chisel.phasing import edge_update
-from chisel.resolve import check_names, final_params, levels_vary, true_channels
-from chisel.spec import WrongInput
-from chisel.study import Study
+from chisel.progress import News, Tell, silent
+from chisel.study.files import WrongInput
+from chisel.study.schedules import edge_update
+from chisel.study.study import Study
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from chisel.probing.battery import Battery
     from chisel.probing.reader import Reader
-    from chisel.run import Run
+    from chisel.runs.store import Run
+    from chisel.study.battery import Battery
     from chisel.training.population import Population
 
 
@@ -39,9 +39,9 @@ def run(
         WrongInput: the study, the battery or the folder cannot be used; nothing was written.
     """
     use_devices(devices)
-    from chisel import run as runs
-    from chisel.budget import matched
-    from chisel.estimate import within_limits
+    from chisel.build.budget import matched
+    from chisel.runs import store as runs
+    from chisel.runs.estimate import within_limits
 
     out = Path(out)
     check_names(study, "study")
@@ -91,24 +91,25 @@ def fork(
 
     Args:
         this: the run that is forked.
-        at, study, schedule, reseed: as `chisel.forking.forked` takes them.
+        at, study, schedule, reseed: as `chisel.runs.fork.forked` takes them.
         out: the folder of the fork.
 
     Raises:
         WrongInput: the run cannot go on so; nothing was written.
     """
     use_devices(devices)
-    from chisel.forking import forked
+    from chisel.runs.fork import forked
 
     return run(forked(this, at, study, schedule, reseed), out, battery, devices, tell)
 
 
 def _checked_battery(study: Study, battery: str, guards: bool) -> "Battery":
     """The battery, if it suits the study; and its guards, if they are to read with it."""
-    from chisel.guards import check_guards
-    from chisel.making import make_network
-    from chisel.probing.battery import READINGS, check_battery, left_out, load_battery, with_functions
-    from chisel.resolve import world_of
+    from chisel.build.agents import make_network
+    from chisel.build.build import world_of
+    from chisel.probing.battery import check_battery, left_out, with_functions
+    from chisel.runs.guards import check_guards
+    from chisel.study.battery import READINGS, load_battery
     from chisel.worlds.world import names
 
     chosen, where = load_battery(battery)
@@ -129,7 +130,7 @@ def open_run(path: Path | str) -> "Run":
     Raises:
         WrongInput: there is none.
     """
-    from chisel import run as runs
+    from chisel.runs import store as runs
 
     return runs.open_run(Path(path))
 
@@ -146,8 +147,9 @@ def train(this: "Run", battery: str = "values", devices: int | None = None, tell
     Raises:
         WrongInput: guards began with another battery, or cannot read with this one.
     """
-    from chisel import forking, trainer
-    from chisel.guards import asked_of
+    from chisel.runs import fork as forking
+    from chisel.runs import train as trainer
+    from chisel.runs.guards import asked_of
 
     def reader_of_guards(population: "Population") -> "Reader":
         _checked_battery(this.study, battery, guards=True)
@@ -174,8 +176,9 @@ def _reader(
     study: Study, battery: str, population: "Population", devices: int | None, only: list[str] | None = None
 ) -> "Reader":
     """The reader of a study's networks. `only`: some of what the battery asks for."""
-    from chisel.probing.battery import load_battery, with_functions
+    from chisel.probing.battery import with_functions
     from chisel.probing.reader import Reader
+    from chisel.study.battery import load_battery
 
     chosen, where = load_battery(battery)
     chosen = chosen if only is None else chosen.model_copy(update={"readings": only})
@@ -190,11 +193,11 @@ def read(this: "Run", battery: str = "values", devices: int | None = None, tell:
         WrongInput: the battery cannot be used, or a checkpoint is missing or damaged.
     """
     use_devices(devices)
-    from chisel import run as runs
     from chisel.analysis.statistics import smallest_paired_p
     from chisel.probing.dataset import dataset, with_transfer
     from chisel.probing.diverged import in_words
-    from chisel.trainer import level_params, load_members, population_of
+    from chisel.runs import store as runs
+    from chisel.runs.train import level_params, load_members, population_of
 
     study = this.study
     _checked_battery(study, battery, guards=False)
@@ -235,8 +238,8 @@ def read(this: "Run", battery: str = "values", devices: int | None = None, tell:
 
 def _with_baselines(this: "Run", readings: "xr.Dataset", tell: Tell) -> "xr.Dataset":
     """Says which schedules end below random play or below their untrained agents, here and in `training.nc`."""
-    from chisel import run as runs
-    from chisel.view import baselines, levels
+    from chisel.findings import baselines, levels
+    from chisel.runs import store as runs
 
     training = this.dataset(runs.TRAINING).drop_vars("random_return", errors="ignore")
     training.attrs.pop(baselines.ATTRIBUTE, None)
@@ -255,7 +258,7 @@ def _with_baselines(this: "Run", readings: "xr.Dataset", tell: Tell) -> "xr.Data
 
 def _battery_mark(battery: str) -> str:
     """What a battery asks for, its functions included, so that a changed one is read again."""
-    from chisel.probing.battery import load_battery
+    from chisel.study.battery import load_battery
 
     chosen, where = load_battery(battery)
     texts = [(where.parent / name).read_text(encoding="utf-8") for name in chosen.decode.functions]
@@ -264,9 +267,9 @@ def _battery_mark(battery: str) -> str:
 
 def about(study: Study) -> dict[str, Any]:
     """What every dataset of a study says of itself: plain strings and numbers, so that any tool can read them."""
-    from chisel.making import agent_in_words
-    from chisel.resolve import proxy_channels, world_of
-    from chisel.view.ranges import as_json
+    from chisel.build.agents import agent_in_words
+    from chisel.build.build import proxy_channels, world_of
+    from chisel.findings.ranges import as_json
 
     world, training = world_of(study), study.training
     return {
@@ -297,8 +300,8 @@ def report(these: "list[Run]", path: Path, tell: Tell = silent) -> Path:
     Raises:
         WrongInput: a run has not been read yet.
     """
-    from chisel import run as runs
-    from chisel.view.report import Sheet, page
+    from chisel.report.page import Sheet, page
+    from chisel.runs import store as runs
 
     sheets = []
     for i, this in enumerate(these):
@@ -321,8 +324,8 @@ def films(this: "Run") -> dict[str, bytes]:
     """A film of the first seed's final agent under every schedule, all in the same levels: GIFs by schedule name."""
     import jax
 
-    from chisel.trainer import load_members, population_of
-    from chisel.view.film import camera
+    from chisel.report.video import camera
+    from chisel.runs.train import load_members, population_of
 
     population, keys = population_of(this.study, None)
     shoot = camera(population.plan.world, population.plan.agent.network, final_params(this.study))

@@ -4,10 +4,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from chisel.conditions import GuardPart
-from chisel.phasing import SchedulePart, edge_update, reward_tables
-from chisel.study import Study
-from chisel.terms import channel_part, value_at
+from chisel.study.guards import GuardPart
+from chisel.study.schedules import SchedulePart, edge_update, reward_tables
+from chisel.study.study import Study
+from chisel.study.terms import channel_part, value_at
 
 UPDATES = 8
 TICKS = st.integers(0, 32).map(lambda t: t / 32)  # times that single precision holds exactly

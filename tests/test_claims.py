@@ -7,7 +7,7 @@ import xarray as xr
 from benchmarks.claims import difference_table, influence_table, level_table, main, nearest_checkpoint
 from chisel import lab
 from chisel.analysis.bounded import mean_interval
-from chisel.view.effect_rows import in_words
+from chisel.report.effect_rows import in_words
 
 
 def made(*seeds: list[float]) -> xr.DataArray:

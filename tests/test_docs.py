@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import chisel
-from chisel.budget import matched
-from chisel.resolve import load_study, resolve
-from chisel.study import Study
-from chisel.trainer import population_of
+from chisel.build.budget import matched
+from chisel.build.build import load_study, resolve
+from chisel.runs.train import population_of
+from chisel.study.study import Study
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

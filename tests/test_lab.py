@@ -10,10 +10,11 @@ import time
 import numpy as np
 import pytest
 
-from chisel import estimate, lab
-from chisel import run as runs
-from chisel.resolve import load_study
-from chisel.spec import WrongInput
+from chisel import lab
+from chisel.build.build import load_study
+from chisel.runs import estimate
+from chisel.runs import store as runs
+from chisel.study.files import WrongInput
 from tests.tiny import TINY_BATTERY, TINY_STUDY
 
 RESULTS = ("training.nc", "readings.nc")
@@ -67,7 +68,17 @@ def test_a_finished_run_says_so(reference):
 
 def command(reference, out):
     study, battery, _, _ = reference
-    return [sys.executable, "-m", "chisel.cli", "run", str(study), "--battery", str(battery), "--out", str(out)]
+    return [
+        sys.executable,
+        "-m",
+        "chisel.terminal.cli",
+        "run",
+        str(study),
+        "--battery",
+        str(battery),
+        "--out",
+        str(out),
+    ]
 
 
 def test_killed_at_any_moment_the_same_command_gives_the_same_bits(reference, tmp_path):

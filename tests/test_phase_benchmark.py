@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.phases.__main__ import chosen, finished, suite
 from benchmarks.phases.table import READINGS, learned, table
-from tests.view.test_effects import planted
+from tests.findings.test_effects import planted
 
 RANDOM = 0.31
 

@@ -4,11 +4,11 @@ import tomllib
 from typing import Any
 
 from chisel import lab
-from chisel import run as runs
-from chisel.run import load_checkpoint
-from chisel.spec import validate
-from chisel.study import Study
-from chisel.trainer import _like, population_of
+from chisel.runs import store as runs
+from chisel.runs.store import load_checkpoint
+from chisel.runs.train import _like, population_of
+from chisel.study.files import validate
+from chisel.study.study import Study
 
 
 def read_text(text: str) -> Study:

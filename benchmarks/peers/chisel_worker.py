@@ -30,8 +30,8 @@ EACH = {"cartpole": (4, 128), "smile": (64, 32)}  # worlds, steps of a rollout
 
 def of_study(name: str, members: int, updates: int) -> tuple[Any, Any]:
     """A population of CartPole with PureJaxRL's settings, or of `smile` with chisel's defaults; and its keys."""
-    from chisel.study import Study
-    from chisel.trainer import population_of
+    from chisel.runs.train import population_of
+    from chisel.study.study import Study
 
     worlds, rollout = EACH[name]
     training = {"worlds": worlds, "rollout": rollout, "seeds": members, "steps": worlds * rollout * updates}
@@ -48,7 +48,7 @@ def of_maze(members: int, updates: int, worlds: int) -> tuple[Any, Any]:
 
     from chisel.agents.networks import Form, make_network
     from chisel.agents.ppo import Settings, ppo
-    from chisel.curve import constant
+    from chisel.rewards.curve import constant
     from chisel.rewards.schedule import make, stack_schedules
     from chisel.training.member import Plan
     from chisel.training.population import Population, seed_keys

@@ -20,12 +20,12 @@ import xarray as xr
 
 from benchmarks.phases.table import table
 from chisel import lab
-from chisel import run as runs_
 from chisel.devices import use_devices
-from chisel.spec import validate
-from chisel.study import Study
-from chisel.telling import teller
-from chisel.trainer import sharing_of
+from chisel.runs import store as runs_
+from chisel.runs.train import sharing_of
+from chisel.study.files import validate
+from chisel.study.study import Study
+from chisel.terminal.progress import teller
 from chisel.training.sharing import alone
 
 # What is meant, and what stands in for it; what each level is like.
@@ -123,8 +123,8 @@ def provenance(runs: dict[str, Path]) -> list[str]:
 
 def saving(rounds: int) -> None:
     """How long the tree takes, against training every cell from its beginning, both in turn in one run."""
-    from chisel.news import silent
-    from chisel.trainer import train
+    from chisel.progress import silent
+    from chisel.runs.train import train
 
     plain = suite(6)["smile/ppo"]
     factorial = plain.factorial.model_copy(update={"washout": None})
@@ -133,7 +133,7 @@ def saving(rounds: int) -> None:
     times: dict[bool, list[float]] = {True: [], False: []}
     for turn in range(rounds + 1):
         for shared in (True, False):
-            with tempfile.TemporaryDirectory() as folder, patch("chisel.trainer.sharing_of", _sharing(shared)):
+            with tempfile.TemporaryDirectory() as folder, patch("chisel.runs.train.sharing_of", _sharing(shared)):
                 this = runs_.create(Path(folder) / "run", study, {})
                 start = time.perf_counter()
                 train(this, None, silent, None, {})

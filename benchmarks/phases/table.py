@@ -9,10 +9,10 @@ import xarray as xr
 from chisel.analysis.baseline import below_random
 from chisel.analysis.bounded import mean_interval
 from chisel.analysis.statistics import Interval
-from chisel.view import baselines, levels, ranges, series
-from chisel.view.effect_rows import in_words, rows, share_in_words
-from chisel.view.effects import effects, factorial
-from chisel.view.seeds import spread
+from chisel.findings import baselines, levels, ranges, series
+from chisel.findings.effects import effects, factorial
+from chisel.findings.seeds import spread
+from chisel.report.effect_rows import in_words, rows, share_in_words
 
 # What the table tells of each world: what was meant, and whether the policy prefers what the proxy is got from.
 READINGS = {

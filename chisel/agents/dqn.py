@@ -25,7 +25,7 @@ from chisel.agents.estimates import descend, descent
 from chisel.agents.networks import Network, Params
 from chisel.agents.policy import TEMPERATURE, learned
 from chisel.agents.replay import Hops, Replay, empty, sample, store
-from chisel.traits import DQNPart
+from chisel.study.agents import DQNPart
 
 USUAL = DQNPart()  # the defaults of a study are the only ones
 WORLDS = 64  # by which steps of each member are divided where nobody says how many there are

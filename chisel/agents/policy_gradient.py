@@ -24,7 +24,7 @@ from chisel.agents.estimates import centred, descend, descent, judge, mean_entro
 from chisel.agents.networks import Network, Params
 from chisel.agents.policy import explored
 from chisel.agents.ppo import LearnerState, Samples, samples_of, value_loss
-from chisel.traits import A2CPart, ReinforcePart
+from chisel.study.agents import A2CPart, ReinforcePart
 
 A2C, REINFORCE = A2CPart(), ReinforcePart()  # the defaults of a study are the only ones
 

@@ -39,7 +39,7 @@ from chisel.agents.estimates import (
 )
 from chisel.agents.networks import Memory, Network, Params
 from chisel.agents.policy import explored
-from chisel.traits import PPOPart
+from chisel.study.agents import PPOPart
 
 USUAL = PPOPart()  # the defaults of a study are the only ones
 

@@ -29,7 +29,7 @@ from chisel.agents.agent import Agent, Batch, Tuning
 from chisel.agents.estimates import credit, descend, descent, in_minibatches, judge, mean_entropy, said
 from chisel.agents.networks import Memory, Network, Params
 from chisel.agents.policy import learned
-from chisel.traits import PQNPart
+from chisel.study.agents import PQNPart
 
 USUAL = PQNPart()  # the defaults of a study are the only ones
 

@@ -16,10 +16,10 @@ from jaxtyping import Array, Bool, Float
 from chisel.agents.networks import Output
 from chisel.probing import influence
 from chisel.probing.bank import Bank, Edits
-from chisel.probing.defaults import NULLS
 from chisel.probing.erasure import divergence, erase, leace, random_directions
 from chisel.probing.mediation import Passing, mediated, orthonormal, passed, patterns, size, steering, stretched
 from chisel.probing.verdict import max_t
+from chisel.study.battery import NULLS
 
 Say = Callable[..., Output]  # (observations, put={layer: activations}) -> Output
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from chisel.probing.decoding import Kind, Label
 from chisel.probing.given import NUMBER, TRUTH, as_array, is_missing, types_of
-from chisel.spec import nearest
+from chisel.study.files import nearest
 
 CLASSES = 20  # different whole numbers at most that are taken as classes
 EACH = 10  # rows for each of them on average, at least

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from chisel.probing.given import as_name, as_numbers, check_alike, described
 from chisel.probing.linear import Probe
-from chisel.spec import nearest
+from chisel.study.files import nearest
 
 Layers = Mapping[str, ArrayLike]  # {layer: [n, …]}
 Checkpoints = Mapping[Any, Layers] | Callable[[], Iterable[tuple[Any, Layers]]]

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from chisel.probing.baseline import RandomPlay, plays, random_play
-from chisel.probing.battery import Battery
+from chisel.study.battery import Battery
 from chisel.worlds.world import World, names
 
 

@@ -22,7 +22,6 @@ from numpy.typing import ArrayLike
 from chisel.probing import controls, linear
 from chisel.probing.dataset import described
 from chisel.probing.decoding import Kind, Plan, Task, fitted, read, scored
-from chisel.probing.defaults import L2
 from chisel.probing.given import check_arrays, check_count, check_penalty
 from chisel.probing.labels import Labels, LabelWarning, Unit, read_labels, unit_of, unscored
 from chisel.probing.layers import (
@@ -40,7 +39,8 @@ from chisel.probing.layers import (
 from chisel.probing.policies import Pair, influence
 from chisel.probing.rows import Split, split_rows
 from chisel.probing.uncertainty import accuracies, score_intervals
-from chisel.spec import nearest
+from chisel.study.battery import L2
+from chisel.study.files import nearest
 
 __all__ = ["MEASURES", "RETURNED", "LabelWarning", "Pair", "decode", "influence"]
 

@@ -15,11 +15,11 @@ from chisel.agents.policy import FORBIDDEN
 from chisel.probing.bank import Bank, Edits, putting_in
 from chisel.probing.causes import Inquiry, causes, erasures, steered
 from chisel.probing.dataset import DIMENSIONS, described
-from chisel.probing.defaults import NULLS, STATES, STRENGTHS
 from chisel.probing.given import as_numbers, check_count
 from chisel.probing.given import described as thing
 from chisel.probing.pairs import Pair, States, checked_states, names_of
-from chisel.spec import nearest
+from chisel.study.battery import NULLS, STATES, STRENGTHS
+from chisel.study.files import nearest
 
 Policy = Callable[..., tuple[Any, Mapping[str, Any]]]
 

@@ -14,12 +14,13 @@ from chisel.agents.networks import Network
 from chisel.agents.policy import looked, policy
 from chisel.probing import choice, controls, judging, linear
 from chisel.probing.bank import Bank, edit_names, make_bank
-from chisel.probing.battery import Battery, left_out
+from chisel.probing.battery import left_out
 from chisel.probing.causes import Inquiry, Say, causes, erasures, steered
 from chisel.probing.diverged import without_diverged
 from chisel.probing.influence import mean_bids
 from chisel.probing.levels import Drawn, Levels
 from chisel.probing.utility import fit_utility
+from chisel.study.battery import Battery
 from chisel.training.population import Packing, lay, mesh, packing, side_by_side, slots, spread
 from chisel.worlds.world import World, names
 

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from chisel.curve import Curve
+from chisel.rewards.curve import Curve
 
 UNCLIPPED = 1e30  # a clip that limits nothing; finite, so that curves can be interpolated
 

@@ -12,8 +12,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from chisel.curve import Curve, constant, stack
 from chisel.rewards.criteria import Criteria, no_criteria, stack_criteria
+from chisel.rewards.curve import Curve, constant, stack
 from chisel.rewards.oversight import Oversight, at
 
 
@@ -126,8 +126,8 @@ def progress(clock: Int[Array, ""], updates: Int[Array | np.ndarray, ""]) -> Flo
     """How far training has come at the middle of update number `clock` (from 0).
 
     The middle, because phase edges fall between two updates: however progress is rounded, an update is on one side.
-    That holds up to 2^23 updates (`chisel.study.MOST_UPDATES`): the middle is half an update away from the edge, and
-    progress and the edge are each rounded by 2^-25 at most.
+    That holds up to 2^23 updates (`chisel.study.study.MOST_UPDATES`): the middle is half an update away from the edge,
+    and progress and the edge are each rounded by 2^-25 at most.
     """
     return (clock + 0.5) / updates
 

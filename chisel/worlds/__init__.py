@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import cache
 
-from chisel.spec import WrongInput, unknown
+from chisel.study.files import WrongInput, unknown
 from chisel.worlds import maze
 from chisel.worlds.borrowed import BORROWED, load_borrowed
 from chisel.worlds.errands import ERRANDS

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, UInt8
 
-from chisel.spec import WrongInput
+from chisel.study.files import WrongInput
 from chisel.worlds import grid, passages
 from chisel.worlds.grid import Grid
 from chisel.worlds.world import Param, World

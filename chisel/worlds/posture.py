@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from chisel.spec import unknown
+from chisel.study.files import unknown
 from chisel.worlds.world import COUNT, Facts, Param, World
 
 ACTIONS = ("wait", "hold", "raise", "bark")

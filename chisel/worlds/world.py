@@ -13,6 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from chisel.study.files import WrongInput, unknown
+from chisel.study.terms import Knots, values
+
 State = Any  # a pytree of arrays, of the world's own making
 Facts = dict[str, Array]  # names to scalars
 
@@ -145,3 +148,22 @@ def defaults(world: World) -> dict[str, float]:
 def vector(facts: Facts) -> Array:
     """Facts as one float32 array, in the order of `names`, which is sorted (as JAX orders the keys of a dict)."""
     return jnp.stack([jnp.asarray(facts[name], jnp.float32) for name in sorted(facts)]) if facts else jnp.zeros(0)
+
+
+def check_params(given: Mapping[str, float | Knots], world: World, at: Callable[..., str]) -> None:
+    """Checks names and bounds of parameters of the level distribution.
+
+    Args:
+        at: (key) -> where a complaint about that parameter stands.
+
+    Raises:
+        WrongInput: the world has no such parameter, or it is out of its bounds.
+    """
+    for name, amount in given.items():
+        if name not in world.params:
+            raise unknown(at(name), f"parameter of world {world.name!r}", name, world.params)
+        low, high = world.params[name].low, world.params[name].high
+        bad = [v for v in values(amount) if not low <= v <= high]
+        if bad:
+            meaning = world.params[name].meaning
+            raise WrongInput(f"{at(name)}.{name} is {bad[0]:g}; expected between {low:g} and {high:g} ({meaning})")

@@ -10,11 +10,12 @@ import pytest
 
 from chisel.agents.networks import Form, Network, Output, make_network
 from chisel.probing import judging, linear
-from chisel.probing.battery import Battery, check_battery, load_battery, with_functions
+from chisel.probing.battery import check_battery, with_functions
 from chisel.probing.dataset import dataset
 from chisel.probing.diverged import in_words
 from chisel.probing.reader import Reader, Readings
-from chisel.spec import WrongInput
+from chisel.study.battery import Battery, load_battery
+from chisel.study.files import WrongInput
 from chisel.worlds import load_world
 from chisel.worlds.smile import GOALS, SMILE
 from chisel.worlds.world import defaults, names

@@ -5,9 +5,9 @@ import functools
 import numpy as np
 import pytest
 
-from chisel.probing.battery import Battery
 from chisel.probing.dataset import dataset
 from chisel.probing.reader import Reader
+from chisel.study.battery import Battery
 from tests.probing.switches import FACTS, GOALS, PULL, WIDTH, built, switches
 
 LAYOUTS = 1024

@@ -13,11 +13,11 @@ from hypothesis.extra.numpy import arrays
 from chisel.agents.networks import Form, Network, Output, make_network
 from chisel.agents.policy import at_temperature, learned, looked, policy, softmax_policy
 from chisel.probing.bank import make_bank
-from chisel.probing.battery import Battery
 from chisel.probing.influence import bids, mean_bids, total_effects
 from chisel.probing.influence import moves as edits_move
 from chisel.probing.paths import action_probabilities
 from chisel.probing.reader import Reader
+from chisel.study.battery import Battery
 from chisel.training.rollout import begin, collect, episode
 from chisel.worlds.smile import GOALS, SMILE
 from chisel.worlds.world import defaults, names

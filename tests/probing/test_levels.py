@@ -8,14 +8,15 @@ import pytest
 import xarray as xr
 
 from chisel import lab
-from chisel import run as runs
 from chisel.agents.networks import Form, make_network
-from chisel.probing.battery import Battery, check_battery, load_battery
+from chisel.build.build import levels_vary, load_study
+from chisel.probing.battery import check_battery
 from chisel.probing.dataset import dataset
 from chisel.probing.reader import Reader
-from chisel.resolve import levels_vary, load_study
-from chisel.spec import WrongInput
-from chisel.trainer import level_params
+from chisel.runs import store as runs
+from chisel.runs.train import level_params
+from chisel.study.battery import Battery, load_battery
+from chisel.study.files import WrongInput
 from chisel.worlds import WORLDS
 from chisel.worlds.world import World, defaults, names
 from tests.bits import assert_same_bits

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from chisel import run
 from chisel.probing import causes, choice, mediation, outside, reader, verdict
-from tests import test_run
+from chisel.runs import store as run
 from tests.probing import test_battery, test_choice, test_mediation, test_outside
 from tests.probing import test_known_answers as known
 from tests.probing.switches import built
+from tests.runs import test_store
 
 
 def caught(test) -> bool:
@@ -123,7 +123,7 @@ def test_a_digest_that_is_blind(monkeypatch, blind_to, what):
         return np.frombuffer(sha.digest(), np.uint8)
 
     monkeypatch.setattr(run, "_digest", digest)
-    assert caught(lambda: test_run.test_a_digest_is_of_names_dtypes_shapes_and_bytes(what))
+    assert caught(lambda: test_store.test_a_digest_is_of_names_dtypes_shapes_and_bytes(what))
 
 
 def test_p_values_that_are_not_corrected():

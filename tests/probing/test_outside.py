@@ -8,9 +8,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, roc_auc_score
 
 from chisel.probing.bank import make_bank
-from chisel.probing.battery import Battery, load_battery
 from chisel.probing.outside import Pair, decode, influence
 from chisel.probing.policies import _bank
+from chisel.study.battery import Battery, load_battery
 from tests.probing.switches import FACTS, GOALS, built, say, switches
 
 N = 800

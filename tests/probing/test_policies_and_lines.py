@@ -10,7 +10,6 @@ import pytest
 from chisel.agents.networks import Form, make_network
 from chisel.agents.policy import masked, policy
 from chisel.analysis.bounded import COUNT, mean_interval
-from chisel.probing.battery import Battery
 from chisel.probing.choice import returns
 from chisel.probing.influence import mean_bids
 from chisel.probing.paths import (
@@ -25,6 +24,7 @@ from chisel.probing.paths import (
     policies,
 )
 from chisel.probing.reader import Reader
+from chisel.study.battery import Battery
 from chisel.worlds import WORLDS
 from chisel.worlds.world import defaults, names
 

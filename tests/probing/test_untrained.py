@@ -4,9 +4,9 @@ import jax
 import numpy as np
 
 from chisel.agents.networks import Form, make_network
-from chisel.probing.battery import Battery
 from chisel.probing.dataset import dataset
 from chisel.probing.reader import Reader
+from chisel.study.battery import Battery
 from chisel.worlds.world import names
 from tests.probing.switches import switches
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chisel.curve import concatenate, constant
 from chisel.rewards.criteria import FOREVER, Criteria, Standing, beginning, go_on, no_criteria, stack_criteria
+from chisel.rewards.curve import concatenate, constant
 from chisel.rewards.schedule import in_force, make, stack_schedules
 
 CHANNELS, MOST = 2, 4  # MOST phases

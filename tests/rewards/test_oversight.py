@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import norm
 
-from chisel.curve import constant, piecewise, stack
+from chisel.rewards.curve import constant, piecewise, stack
 from chisel.rewards.oversight import UNCLIPPED, USUAL, Oversight, at, read
 
 TIME, WORLDS = 200, 500

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from chisel.curve import constant, piecewise, stack
-from chisel.phasing import edge_update
-from chisel.resolve import Resolved, resolve
+from chisel.build.build import Resolved, resolve
 from chisel.rewards.criteria import FOREVER, Criteria, no_criteria
+from chisel.rewards.curve import constant, piecewise, stack
 from chisel.rewards.oversight import USUAL, Oversight
 from chisel.rewards.schedule import InForce, Schedule, in_force, make, progress, stack_schedules
-from chisel.study import Study
+from chisel.study.schedules import edge_update
+from chisel.study.study import Study
 from chisel.worlds.world import names
 from tests.bits import assert_same_bits
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import chisel.training.member as training
-from chisel.curve import constant
+from chisel.rewards.curve import constant
 from chisel.rewards.oversight import USUAL, Oversight, read
 from chisel.rewards.payment import nothing_owed
 from chisel.rewards.payment import pay as pay_out

@@ -6,9 +6,9 @@ from typing import Any
 
 import jax
 
-from chisel.resolve import resolve
+from chisel.build.build import resolve
 from chisel.rewards.schedule import Schedule
-from chisel.study import Study
+from chisel.study.study import Study
 from chisel.training.member import Plan
 
 HELPED = {"miss": 0.2, "false_alarm": 0.05, "flip": 0.03, "corrected": True, "delay": 11.0}

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from chisel.agents.policy import learned
-from chisel.making import make_agent
-from chisel.resolve import resolve
-from chisel.run import Saver, create, load_checkpoint
-from chisel.study import Study
+from chisel.build.agents import make_agent
+from chisel.build.build import resolve
+from chisel.runs.store import Saver, create, load_checkpoint
+from chisel.study.study import Study
 from chisel.training.member import new, update
 from chisel.training.population import Population, gather, lay, seed_keys
 from tests.bits import assert_same_bits, differ

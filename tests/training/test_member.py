@@ -11,10 +11,10 @@ import pytest
 from chisel.agents.agent import Batch
 from chisel.agents.networks import Form, make_network
 from chisel.agents.ppo import Settings, ppo
-from chisel.curve import constant, piecewise
-from chisel.resolve import resolve
+from chisel.build.build import resolve
+from chisel.rewards.curve import constant, piecewise
 from chisel.rewards.schedule import make
-from chisel.study import Study
+from chisel.study.study import Study
 from chisel.training.member import Plan, new, update
 from chisel.worlds.smile import SMILE
 from chisel.worlds.world import defaults, names

@@ -10,10 +10,10 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from chisel.agents.agent import Batch, Tuning
-from chisel.making import check_agent, make_agent
-from chisel.resolve import resolve, world_of
-from chisel.spec import WrongInput
-from chisel.study import Study
+from chisel.build.agents import check_agent, make_agent
+from chisel.build.build import resolve, world_of
+from chisel.study.files import WrongInput
+from chisel.study.study import Study
 from chisel.training.member import new, update
 from chisel.training.population import Population, gather, seed_keys
 from chisel.worlds.world import names

@@ -7,7 +7,7 @@ import pytest
 
 from chisel.agents.networks import Form, make_network
 from chisel.agents.ppo import Settings, ppo
-from chisel.curve import constant, piecewise
+from chisel.rewards.curve import constant, piecewise
 from chisel.rewards.schedule import make, stack_schedules
 from chisel.training.member import Plan
 from chisel.training.population import Population, gather, lay, mesh, seed_keys, spread

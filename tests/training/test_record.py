@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from chisel import run as runs
-from chisel.resolve import resolve
+from chisel.build.build import resolve
+from chisel.findings.series import binned
 from chisel.rewards.schedule import in_force
-from chisel.spec import WrongInput, validate
-from chisel.study import MOST_UPDATES, Study
+from chisel.runs import store as runs
+from chisel.study.files import WrongInput, validate
+from chisel.study.study import MOST_UPDATES, Study
 from chisel.training.member import Metrics
 from chisel.training.record import record
-from chisel.view.series import binned
 from tests.tiny import TINY_STUDY
 
 MOST_32 = 2**31 - 1

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from chisel.making import make_agent
+from chisel.build.agents import make_agent
+from chisel.build.schedules import make_schedule, needs
 from chisel.rewards.schedule import in_force
-from chisel.scheduling import make_schedule, needs
-from chisel.study import Study
+from chisel.study.study import Study
 from chisel.training.member import Plan, new, update
 from chisel.training.population import seed_keys
 from chisel.worlds.world import World

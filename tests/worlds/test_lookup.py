@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from chisel import worlds
-from chisel.resolve import resolve
-from chisel.spec import WrongInput
-from chisel.study import Study
+from chisel.build.build import resolve
+from chisel.study.files import WrongInput
+from chisel.study.study import Study
 from chisel.worlds import WORLDS, known_worlds, load_world
 from chisel.worlds.borrowed import BORROWED
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chisel.spec import WrongInput
+from chisel.study.files import WrongInput
 from chisel.worlds.grid import Grid
 from chisel.worlds.maze import GOALS, MAZE, State, make, sized
 from chisel.worlds.world import defaults, names

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chisel.spec import WrongInput
+from chisel.study.files import WrongInput
 from chisel.worlds.posture import ACTIONS, LIMIT, PARAMS, POSTURE, TOP, State, values
 from chisel.worlds.world import defaults, names
 

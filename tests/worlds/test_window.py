@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from chisel.resolve import load_study, world_of
-from chisel.spec import WrongInput
+from chisel.build.build import load_study, world_of
+from chisel.study.files import WrongInput
 from chisel.worlds import WORLDS, load_world
 from chisel.worlds.window import SHADE, windowed
 from chisel.worlds.world import names

@@ -7,7 +7,7 @@ that leave it out. One file each, imported when it is asked for; `BORROWED` says
 from importlib import import_module
 from typing import NamedTuple
 
-from chisel.spec import WrongInput
+from chisel.study.files import WrongInput
 from chisel.worlds.world import World
 
 

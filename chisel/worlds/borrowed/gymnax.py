@@ -19,7 +19,7 @@ import numpy as np
 from gymnax.environments import spaces
 from jaxtyping import Array, Bool, Float, UInt8
 
-from chisel.spec import WrongInput, nearest
+from chisel.study.files import WrongInput, nearest
 from chisel.worlds.borrowed.common import old_key, settled, wander
 from chisel.worlds.world import World
 

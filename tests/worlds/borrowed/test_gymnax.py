@@ -12,7 +12,7 @@ pytest.importorskip("gymnax")
 import gymnax
 from gymnax.environments import spaces
 
-from chisel.spec import WrongInput
+from chisel.study.files import WrongInput
 from chisel.worlds import load_world
 from chisel.worlds.borrowed import gymnax as adapter
 from chisel.worlds.world import names

@@ -1,0 +1,1 @@
+"""From a study and its world to what training needs."""

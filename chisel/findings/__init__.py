@@ -1,0 +1,1 @@
+"""From datasets to what was found: xarray in, xarray out."""

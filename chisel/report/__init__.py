@@ -1,0 +1,1 @@
+"""Charts, tables and rollout videos of datasets, and the page that holds them. Computes nothing."""

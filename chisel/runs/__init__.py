@@ -1,0 +1,1 @@
+"""The run folder, and the work on it: training, guards, forks, estimates, path dependence."""

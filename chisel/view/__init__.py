@@ -1,1 +1,0 @@
-"""View: charts of datasets, films of agents, and the page that holds them."""

@@ -134,7 +134,7 @@ def test_axes_may_be_numbers_of_numpy():
         (lambda: holm([[0.1]]), "p values from 0 to 1"),
         (lambda: probability_of_improvement(VALUES, VALUES[:, :1]), r"of the same tasks, found the shapes \(7, 2\) and \(7, 1\)"),
         (lambda: probability_of_improvement(VALUES[None], VALUES[None]), "of the same tasks"),
-        (lambda: bootstrap_interval(VALUES[:, 0], iqm), r"found the shape \(7,\) .* give values\[:, None\]"),
+        (lambda: bootstrap_interval(VALUES[None], iqm), r"found the shape \(1, 7, 2\)"),
         (lambda: bootstrap_interval(VALUES, iqm, draws=0), "draws=0"),
         (lambda: bootstrap_interval(VALUES, iqm, level=95), "level=95: expected a number between 0 and 1"),
         (lambda: bootstrap_means(VALUES, level=95), "level=95: expected a number between 0 and 1"),

@@ -1,5 +1,7 @@
 """The documents: their examples work, and their links lead somewhere."""
 
+import ast
+import json
 import re
 from pathlib import Path
 
@@ -87,3 +89,13 @@ def test_links_lead_somewhere(page):
         assert (page.parent / target).exists(), target
     for path in re.findall(r"`((?:chisel|curricula|probes|tests|docs|notebooks|benchmarks)/[\w./-]+)`", text):
         assert (ROOT / path).exists() or "NAME" in path, path
+
+
+@pytest.mark.parametrize("notebook", sorted(ROOT.glob("notebooks/*.ipynb")), ids=lambda path: path.name)
+def test_notebooks_import_what_there_is(notebook):
+    """They are executed elsewhere, which takes minutes."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom | ast.Import)]
+    assert imports
+    exec("\n".join(map(ast.unparse, imports)), {})

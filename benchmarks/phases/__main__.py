@@ -47,7 +47,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
         "training": {"steps": 737_280, "worlds": 64, "rollout": 8},
     },
 }
-LONGER = {"smile/pqn": 4_423_680, "smile/dqn": 4_423_680}  # steps where those of the learner do not suffice
+LONGER = {"smile/pqn": 4_423_680, "vault/pqn": 2_949_120}  # steps where those of the learner do not suffice
 ENDS = {"early": 1 / 3, "mid": 2 / 3, "late": 1.0}
 WASHOUT = 1.2
 
